@@ -1,0 +1,3 @@
+//! The `choral` command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Readers for GGUF, safetensors and Hugging Face configuration files.

@@ -1,0 +1,1 @@
+//! CPU kernels for choral: one order of accumulation on every instruction set.

@@ -1,0 +1,2 @@
+//! Batched text generation: many sequences through one model, together.
+#![forbid(unsafe_code)]
