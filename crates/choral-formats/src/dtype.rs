@@ -1,1 +1,0 @@
-//! Element types of stored tensors.

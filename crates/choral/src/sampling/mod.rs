@@ -1,0 +1,5 @@
+//! From a row of logits to the next token.
+
+mod params;
+
+pub use params::SamplingParams;
