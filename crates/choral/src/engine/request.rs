@@ -1,0 +1,135 @@
+//! What goes into the engine and what comes out, by vLLM's names.
+
+use crate::sampling::SamplingParams;
+use serde::Serialize;
+
+/// The text or the tokens to continue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// Text; tokenised with the model's own BOS rules.
+    Text(String),
+    /// Token ids, used as they are.
+    Tokens(Vec<u32>),
+}
+
+/// One prompt and how to continue it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The caller's name for it, given back in the output.
+    pub request_id: String,
+    /// What to continue.
+    pub prompt: Prompt,
+    /// How.
+    pub params: SamplingParams,
+    /// Report the last prompt position's logits and hidden norms.
+    pub diagnostics: bool,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// An end-of-sequence token, a stop token or a stop string.
+    Stop,
+    /// `max_tokens` or the context length was reached.
+    Length,
+    /// The sequence failed; see the error beside it.
+    Error,
+    /// The caller went away or asked for it.
+    Cancelled,
+}
+
+/// What made an answer stop, where it was not the model's own end token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum StopReason {
+    /// One of `stop_token_ids`.
+    Token(u32),
+    /// One of `stop`.
+    Text(String),
+}
+
+/// Log-probability (natural) of one token, after nothing but a softmax over the
+/// model's own logits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TokenLogprob {
+    /// The token.
+    pub token_id: u32,
+    /// Its log-probability.
+    pub logprob: f32,
+}
+
+/// Log-probabilities at one position.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PositionLogprobs {
+    /// The token that stands there.
+    pub chosen: TokenLogprob,
+    /// The most likely ones, best first; as many as were asked for.
+    pub top: Vec<TokenLogprob>,
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CompletionOutput {
+    /// Which of the `n` answers.
+    pub index: u32,
+    /// The text, detokenised; without the prompt.
+    pub text: String,
+    /// The tokens drawn.
+    pub token_ids: Vec<u32>,
+    /// Sum of the drawn tokens' log-probabilities, if they were asked for.
+    pub cumulative_logprob: Option<f32>,
+    /// One entry a token, if they were asked for.
+    pub logprobs: Option<Vec<PositionLogprobs>>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// The stop token or string that ended it, if one did.
+    pub stop_reason: Option<StopReason>,
+    /// The seed that this answer's random stream was keyed with.
+    pub seed: u64,
+    /// What went wrong, when `finish_reason` is `Error`.
+    pub error: Option<String>,
+}
+
+/// When things happened to one request, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct RequestMetrics {
+    /// From submission to the first step that ran it.
+    pub queue_s: f64,
+    /// From submission to the first token (TTFT).
+    pub time_to_first_token_s: f64,
+    /// From submission to the end.
+    pub e2e_s: f64,
+    /// Mean gap between tokens (ITL).
+    pub mean_inter_token_s: f64,
+}
+
+/// Diagnostics of the last prompt position.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PromptDiagnostics {
+    /// All logits, before any sampling.
+    pub last_logits: Vec<f32>,
+    /// Embedding output, layers 1 to n - 1, after the final norm.
+    pub hidden_l2: Vec<f32>,
+}
+
+/// Everything that came of one request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestOutput {
+    /// The request's name.
+    pub request_id: String,
+    /// The prompt's text, when it was given as text.
+    pub prompt: Option<String>,
+    /// The prompt's tokens, as they were run.
+    pub prompt_token_ids: Vec<u32>,
+    /// One entry a prompt token (the first has none), if asked for.
+    pub prompt_logprobs: Option<Vec<Option<PositionLogprobs>>>,
+    /// The answers, by index.
+    pub outputs: Vec<CompletionOutput>,
+    /// Prompt tokens that came from the prefix cache.
+    pub num_cached_tokens: u32,
+    /// When things happened.
+    pub metrics: RequestMetrics,
+    /// What `Request::diagnostics` asked for.
+    pub diagnostics: Option<PromptDiagnostics>,
+}
