@@ -5,6 +5,9 @@
 //! are ours, because they can name the tensor.
 //! Start at [`Safetensors::open_dir`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
@@ -256,10 +259,7 @@ fn describe(
     };
     let Some(byte_len) = info.byte_len() else {
         let field = format!("{tensor}: shape");
-        let found = format!(
-            "{dtype} {}",
-            excerpt(format!("{:?}", info.shape).as_bytes(), 100)
-        );
+        let found = format!("{dtype} {}", shown(&info.shape));
         return Err(FormatError::field(
             file,
             field,
@@ -280,7 +280,7 @@ fn describe(
     }
     if end - start != byte_len {
         let field = format!("{tensor}: data_offsets");
-        let shape = excerpt(format!("{:?}", info.shape).as_bytes(), 100);
+        let shape = shown(&info.shape);
         let expected = format!("{byte_len} bytes for {dtype} {shape}");
         return Err(FormatError::field(
             file,
@@ -290,6 +290,14 @@ fn describe(
         ));
     }
     Ok(info)
+}
+
+/// A shape for a message; a hostile one can have a million dimensions.
+fn shown(shape: &[usize]) -> String {
+    match shape.get(..8) {
+        Some(first) if shape.len() > 8 => format!("{first:?}… ({} dimensions)", shape.len()),
+        _ => format!("{shape:?}"),
+    }
 }
 
 /// Checks that tensors, sorted by position, cover the data without gap or overlap.
