@@ -1,0 +1,3 @@
+//! Claims about sampling, checked against references made elsewhere.
+
+mod rng;
