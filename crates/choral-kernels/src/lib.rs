@@ -26,6 +26,8 @@ pub use bf16::{bf16_to_f32, round_bf16};
 pub use isa::{Isa, IsaError};
 pub use pool::Pool;
 
+use shared::SharedSlice;
+
 /// Where kernels run: an instruction set chosen once, and the workers.
 #[derive(Debug)]
 pub struct Compute {
@@ -59,5 +61,27 @@ impl Compute {
     /// Runs `task(0..n)` on the workers and the calling thread.
     pub fn run(&self, n: usize, task: impl Fn(usize) + Sync) {
         self.pool.run(n, &task);
+    }
+
+    /// Runs `task(r, row r)` for each row of `width` elements, rows in parallel.
+    ///
+    /// # Panics
+    /// If `matrix` is not a whole number of rows.
+    pub fn rows_mut<T: Send>(
+        &self,
+        matrix: &mut [T],
+        width: usize,
+        task: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        assert!(
+            matrix.len().is_multiple_of(width),
+            "rows of {width} elements"
+        );
+        let rows = matrix.len() / width;
+        let matrix = SharedSlice::new(matrix);
+        self.pool.run(rows, &|r| {
+            // SAFETY: each row is one task's.
+            task(r, unsafe { matrix.range_mut(r * width, width) });
+        });
     }
 }
