@@ -164,7 +164,9 @@ impl FormatError {
 
 /// At most `max` characters of foreign text, escaped, for use in a message.
 pub(crate) fn excerpt(text: &[u8], max: usize) -> String {
-    let text = String::from_utf8_lossy(text);
+    // A character takes at most four bytes; the rest of a long string, which can
+    // be gigabytes, need not be looked at.
+    let text = String::from_utf8_lossy(&text[..text.len().min(4 * (max + 1))]);
     let mut shown: String = text
         .chars()
         .take(max)

@@ -1,4 +1,57 @@
 //! Readers for GGUF, safetensors and Hugging Face configuration files.
+//!
+//! Owns everything between bytes on a disk and named, typed, checked things:
+//! metadata, configuration fields, and tensors as rows of floats. Knows no
+//! architecture, no tokenizer and no field by its meaning. The bytes are those
+//! of strangers: nothing here panics on them, reads outside them, or allocates
+//! a size that they claim before it is checked against the size that they have.
+//!
+//! | Module | Owns |
+//! |---|---|
+//! | [`ModelFile`] | which of the two kinds a path is |
+//! | [`gguf`] | GGUF files, whole or split: metadata and tensors; and a writer |
+//! | [`HfDir`], [`JsonObject`] | model directories and their JSON files |
+//! | [`safetensors`] | weights in one file or in shards |
+//! | [`TensorSource`], [`TensorView`] | what both kinds of weights have in common |
+//! | [`Dtype`], [`dequant`] | element types, and their values as floats |
+//! | [`FormatError`] | what was expected and found, where |
+//!
+//! Start at [`ModelFile::open`].
+//!
+//! # Example
+//!
+//! ```
+//! use choral_formats::gguf::{Gguf, Writer};
+//! use choral_formats::{Dtype, FormatError, TensorInfo, TensorSource};
+//!
+//! // A file with one tensor of two rows.
+//! let info = TensorInfo { name: "output".into(), dtype: Dtype::BF16, shape: vec![2, 3] };
+//! let bf16: Vec<u8> = [0x3f80u16, 0x4000, 0x4040, 0xbf80, 0, 0x3f00]
+//!     .into_iter()
+//!     .flat_map(u16::to_le_bytes)
+//!     .collect();
+//! let mut writer = Writer::new();
+//! writer.set("general.architecture", "llama").set("llama.block_count", 22u32);
+//! writer.tensor(info, bf16)?;
+//!
+//! let file = Gguf::from_bytes("example.gguf", writer.to_bytes()?)?;
+//! assert_eq!(file.architecture()?, "llama");
+//! assert_eq!(file.metadata().usize("llama.block_count")?, Some(22));
+//!
+//! let output = file.required("output")?;
+//! let mut row = [0.0; 3];
+//! output.dequantize_row(1, &mut row)?;
+//! assert_eq!(row, [-1.0, 0.0, 0.5]);
+//!
+//! // Whatever is wrong says where, what was expected, and what was found.
+//! let error = file.metadata().str("llama.block_count").unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "example.gguf: metadata key `llama.block_count`: \
+//!      expected a string of UTF-8, found integer 22",
+//! );
+//! # Ok::<(), FormatError>(())
+//! ```
 #![deny(unsafe_code)]
 
 pub mod dequant;
@@ -49,9 +102,14 @@ impl ModelFile {
             };
         }
         if kind.is_file() && !starts_with_magic(path)? {
-            return Err(not_a_model(path, describe_file(path)));
+            return Err(not_a_model(path, describe_file(path, kind.len())));
         }
         Gguf::open(path).map(Self::Gguf)
+    }
+
+    /// What was opened.
+    pub fn path(&self) -> &Path {
+        self.tensors().path()
     }
 
     /// The weights.
@@ -102,12 +160,14 @@ fn describe_directory(path: &Path) -> String {
     }
 }
 
-fn describe_file(path: &Path) -> String {
+fn describe_file(path: &Path, len: u64) -> String {
     let beside = path
         .parent()
         .is_some_and(|parent| parent.join("config.json").exists());
     if beside {
         "another file; the directory that it is in is a model: name that".to_owned()
+    } else if len == 0 {
+        "an empty file".to_owned()
     } else {
         "a file of another kind".to_owned()
     }

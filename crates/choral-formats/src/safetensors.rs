@@ -5,7 +5,7 @@
 //! are ours, because they can name the tensor.
 //! Start at [`Safetensors::open_dir`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -81,20 +81,19 @@ impl Safetensors {
     }
 
     fn add_shards(&mut self, directory: &Path, index: &Path) -> Result<(), FormatError> {
-        let weight_map = read_index(index)?;
-        let shards: BTreeSet<&str> = weight_map.iter().map(|(_, shard)| shard.as_str()).collect();
-        for (i, &shard) in shards.iter().enumerate() {
-            let path = directory.join(shard);
+        for (shard, names) in read_index(index)? {
+            let path = directory.join(&shard);
             if !path.exists() {
                 let why = format!("named in {INDEX}");
                 return Err(FormatError::MissingFile { path, why });
             }
+            let number = self.shards.len();
             self.add_file(&path)?;
-            for (name, _) in weight_map.iter().filter(|(_, of)| of == shard) {
+            for name in &names {
                 let found = self.by_name.get(name).map(|&at| self.locations[at].0);
-                if found != Some(i) {
+                if found != Some(number) {
                     let tensor = excerpt(name.as_bytes(), 200);
-                    let field = format!("tensor {tensor}, which {INDEX} promises");
+                    let field = format!("tensor {tensor}, which {INDEX} promises,");
                     return Err(FormatError::missing(&path, field));
                 }
             }
@@ -176,26 +175,34 @@ fn only_file(directory: &Path) -> Result<PathBuf, FormatError> {
     }
 }
 
-/// Pairs of tensor and shard; each shard is a plain file name.
-fn read_index(index: &Path) -> Result<Vec<(String, String)>, FormatError> {
+/// The tensors that each shard holds; every shard is a plain file name.
+fn read_index(index: &Path) -> Result<BTreeMap<String, Vec<String>>, FormatError> {
     let root = JsonObject::open(index)?;
     let Some(weight_map) = root.object("weight_map")? else {
         return Err(root.missing("weight_map"));
     };
-    let mut pairs = Vec::new();
+    let mut shards = BTreeMap::<String, Vec<String>>::new();
     for (name, _) in weight_map.iter() {
         let shard: &str = weight_map.required(name)?;
-        let mut components = Path::new(shard).components();
-        let plain = matches!(components.next(), Some(Component::Normal(only)) if only == shard)
-            && components.next().is_none()
-            && !shard.contains(['/', '\\', '\0']);
-        if !plain {
+        if !is_plain_file_name(shard) {
             let expected = "the name of a file beside the index";
             return Err(weight_map.invalid(name, expected, excerpt(shard.as_bytes(), 100)));
         }
-        pairs.push((name.to_owned(), shard.to_owned()));
+        shards
+            .entry(shard.to_owned())
+            .or_default()
+            .push(name.to_owned());
     }
-    Ok(pairs)
+    Ok(shards)
+}
+
+/// Whether a path is one name, and not one that leads elsewhere on any system.
+fn is_plain_file_name(path: &str) -> bool {
+    let mut components = Path::new(path).components();
+    matches!(
+        (components.next(), components.next()),
+        (Some(Component::Normal(_)), None)
+    ) && !path.contains(['/', '\\', ':', '\0'])
 }
 
 /// Header of a file to descriptions and positions, in the order of the data.

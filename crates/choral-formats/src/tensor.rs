@@ -112,6 +112,14 @@ impl<'a> TensorView<'a> {
     pub fn dequantize_row(&self, i: usize, out: &mut [f32]) -> Result<(), FormatError> {
         dequant::dequantize(self.info.dtype, self.row_bytes(i), out)
     }
+
+    /// All rows as floats, one after the other.
+    ///
+    /// # Errors
+    /// As [`Self::dequantize_row`], for `out` of all elements.
+    pub fn dequantize(&self, out: &mut [f32]) -> Result<(), FormatError> {
+        dequant::dequantize(self.info.dtype, self.bytes, out)
+    }
 }
 
 /// A file, or set of files, that holds named tensors.
@@ -121,6 +129,12 @@ pub trait TensorSource: Send + Sync {
 
     /// The tensor called `name`.
     fn tensor(&self, name: &str) -> Option<TensorView<'_>>;
+
+    /// The tensor called `name`, or the error that says that it is missing.
+    fn required(&self, name: &str) -> Result<TensorView<'_>, FormatError> {
+        let missing = || FormatError::missing(self.path(), format_args!("tensor `{name}`"));
+        self.tensor(name).ok_or_else(missing)
+    }
 
     /// What was opened: the file or directory to name in messages.
     fn path(&self) -> &Path;

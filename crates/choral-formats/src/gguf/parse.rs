@@ -19,11 +19,11 @@ use crate::error::excerpt;
 use crate::{Dtype, FormatError, TensorInfo};
 
 /// Longest key, by the specification.
-const MAX_KEY_BYTES: usize = 65_535;
+pub(super) const MAX_KEY_BYTES: usize = 65_535;
 /// Longest tensor name, by the specification.
-const MAX_NAME_BYTES: usize = 64;
+pub(super) const MAX_NAME_BYTES: usize = 64;
 /// Most dimensions of a tensor, by the specification.
-const MAX_DIMS: u32 = 4;
+pub(super) const MAX_DIMS: u32 = 4;
 /// Real files have about 50 keys. A key costs us ten times its bytes in the file.
 const MAX_KEYS: u64 = 1 << 16;
 /// The largest models have a few thousand tensors.

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::parse::{MAX_DIMS, MAX_KEY_BYTES, MAX_NAME_BYTES};
 use super::value::{Array, Value};
 use super::{DEFAULT_ALIGNMENT, KEY_ALIGNMENT, MAGIC};
 use crate::{FormatError, TensorInfo, TensorView};
@@ -108,6 +109,11 @@ impl<'a> Writer<'a> {
         out.extend((self.tensors.len() as u64).to_le_bytes());
         out.extend((self.metadata.len() as u64).to_le_bytes());
         for (key, value) in &self.metadata {
+            if key.is_empty() || key.len() > MAX_KEY_BYTES {
+                let found = format!("{} bytes", key.len());
+                let expected = format!("1 to {MAX_KEY_BYTES} bytes");
+                return Err(FormatError::field(path, "metadata key", expected, found));
+            }
             put_string(&mut out, key.as_bytes());
             put_value(&mut out, value);
         }
@@ -120,9 +126,29 @@ impl<'a> Writer<'a> {
                     format_args!("tensor `{}`", info.name),
                 ));
             }
+            let invalid = |property, expected: String, found: String| {
+                let field = format!("tensor `{}`: {property}", info.name);
+                FormatError::field(path, field, expected, found)
+            };
+            if info.name.is_empty() || info.name.len() > MAX_NAME_BYTES {
+                let found = format!("{} bytes", info.name.len());
+                return Err(invalid(
+                    "name",
+                    format!("1 to {MAX_NAME_BYTES} bytes"),
+                    found,
+                ));
+            }
+            let dims = info.shape.len();
+            if dims == 0 || dims > MAX_DIMS as usize || info.shape.contains(&0) {
+                let expected = format!("1 to {MAX_DIMS} dimensions, none 0");
+                return Err(invalid("shape", expected, format!("{:?}", info.shape)));
+            }
             let Some(id) = info.dtype.to_ggml() else {
-                let field = format!("tensor `{}`: type", info.name);
-                return Err(FormatError::field(path, field, "a ggml type", info.dtype));
+                return Err(invalid(
+                    "type",
+                    "a ggml type".into(),
+                    info.dtype.to_string(),
+                ));
             };
             put_string(&mut out, info.name.as_bytes());
             out.extend((info.shape.len() as u32).to_le_bytes());
