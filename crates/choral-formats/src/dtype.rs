@@ -3,6 +3,9 @@
 //! Owns names, block shapes and the numbering of ggml and safetensors. Knows
 //! nothing of values: see [`crate::dequant`] for those.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 macro_rules! dtypes {

@@ -3,6 +3,9 @@
 //! Owns reading with limits and the errors of asking for the wrong type. Knows
 //! no field by name: what `hidden_size` means is the caller's business.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;

@@ -67,6 +67,8 @@ mod json;
 mod mmap;
 pub mod safetensors;
 mod tensor;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 

@@ -4,6 +4,9 @@
 //! from (see [`TensorSource`]'s implementors, [`crate::gguf::Gguf`] and
 //! [`crate::safetensors::Safetensors`]) or of what the tensor is for.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 use crate::{Dtype, FormatError, dequant};

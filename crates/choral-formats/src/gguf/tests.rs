@@ -22,6 +22,7 @@ fn row(file: &Gguf, name: &str, i: usize) -> Vec<f32> {
 }
 
 mod malformed;
+mod round_trip;
 mod split;
 
 mod reading {
