@@ -117,6 +117,14 @@ pub enum ModelError {
         /// The model's context.
         most: usize,
     },
+    /// The operating system refused memory.
+    #[error("no memory for {what}: {bytes} bytes")]
+    NoMemory {
+        /// What it was for.
+        what: &'static str,
+        /// How much was asked for.
+        bytes: u64,
+    },
     /// The memory budget does not hold a single block of keys and values, or not
     /// one sequence.
     #[error("{budget} bytes for keys and values hold {found} tokens, expected at least {needed}")]
