@@ -100,6 +100,15 @@ impl PackedMatrix {
         Self { n, k, tiles }
     }
 
+    /// Bytes that a packed `[n, k]` matrix takes. Saturates.
+    #[must_use]
+    pub fn bytes_for(element: Element, n: usize, k: usize) -> usize {
+        let padded = |x: usize, unit: usize| x.div_ceil(unit).saturating_mul(unit);
+        padded(n, LANES)
+            .saturating_mul(padded(k, TILE_K))
+            .saturating_mul(element.bytes())
+    }
+
     /// Outputs (rows of the matrix).
     pub fn n(&self) -> usize {
         self.n
