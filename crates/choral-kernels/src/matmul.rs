@@ -66,12 +66,6 @@ pub struct PackedMatrix {
 }
 
 impl PackedMatrix {
-    /// Bytes that a matrix of that size takes when it is packed.
-    #[must_use]
-    pub fn packed_bytes(element: Element, n: usize, k: usize) -> usize {
-        n.next_multiple_of(LANES) * k.next_multiple_of(TILE_K) * element.bytes()
-    }
-
     /// Packs a matrix whose row `r` is written by `row(r, out)`, `out` being `[k]`.
     /// Rows are asked for in parallel, each once. `None` if there is no memory for it.
     ///
@@ -104,6 +98,15 @@ impl PackedMatrix {
             }
         };
         Some(Self { n, k, tiles })
+    }
+
+    /// Bytes that a packed `[n, k]` matrix takes. Saturates.
+    #[must_use]
+    pub fn bytes_for(element: Element, n: usize, k: usize) -> usize {
+        let padded = |x: usize, unit: usize| x.div_ceil(unit).saturating_mul(unit);
+        padded(n, LANES)
+            .saturating_mul(padded(k, TILE_K))
+            .saturating_mul(element.bytes())
     }
 
     /// Outputs (rows of the matrix).

@@ -257,7 +257,7 @@ impl<'a> Loader<'a> {
         })
         .ok_or_else(|| ModelError::NoMemory {
             what: "packed weights",
-            bytes: PackedMatrix::packed_bytes(element, n, k) as u64,
+            bytes: PackedMatrix::bytes_for(element, n, k) as u64,
         })
     }
 
