@@ -5,6 +5,7 @@
 //! and [`Model::forward`] runs any spec. Knows nothing of requests or scheduling.
 
 mod decoder;
+mod defaults;
 mod hyper;
 mod loader;
 mod names;
@@ -12,6 +13,7 @@ mod plan;
 mod rope_config;
 mod spec;
 
+pub use defaults::GenerationDefaults;
 pub use decoder::{Model, Scratch};
 pub use hyper::{Hyper, Key};
 pub use names::Role;
