@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod demo;
 pub mod engine;
 pub mod exec;
 pub mod machine;
+pub mod manual;
 pub mod model;
 pub mod nn;
 pub mod sampling;

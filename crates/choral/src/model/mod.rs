@@ -13,8 +13,8 @@ mod plan;
 mod rope_config;
 mod spec;
 
-pub use defaults::GenerationDefaults;
 pub use decoder::{Model, Scratch};
+pub use defaults::GenerationDefaults;
 pub use hyper::{Hyper, Key};
 pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
