@@ -5,6 +5,7 @@ pub mod arch;
 pub mod demo;
 pub mod engine;
 pub mod exec;
+pub mod job;
 pub mod machine;
 pub mod manual;
 pub mod model;
