@@ -11,3 +11,4 @@ pub mod manual;
 pub mod model;
 pub mod nn;
 pub mod sampling;
+pub mod text;
