@@ -2,4 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+mod kv;
 pub mod sampling;

@@ -2,3 +2,5 @@
 
 pub mod batch;
 pub mod request;
+mod scheduler;
+pub mod testing;
