@@ -167,7 +167,7 @@ impl Sampler {
     ) -> Result<u32, SampleError> {
         match &self.edits.allowed {
             Some(allowed) => {
-                candidates.fill_only(row, allowed)?;
+                candidates.fill_only_checked(row, allowed)?;
                 if self.greedy {
                     return Ok(candidates.argmax());
                 }
@@ -175,7 +175,7 @@ impl Sampler {
             }
             None if self.greedy => return argmax(row),
             // Before the temperature, which does not change the order.
-            None => candidates.fill_top_k(row, self.top_k)?,
+            None => candidates.fill_top_k_checked(row, self.top_k)?,
         }
         for filter in self.filters {
             candidates.apply(filter);

@@ -4,10 +4,11 @@
 //! boundary and removes what lies beyond it. So there is nothing to keep sorted,
 //! sums have one order, and a draw walks the ids upwards whatever was filtered.
 
+use super::edit::LogitRow;
 use super::filter::Filter;
 use super::select::{self, Entry, Weighed};
 use crate::sampling::SampleError;
-use crate::sampling::explog::{SUM_BLOCK, exp_nonpositive, sum, sum_block};
+use crate::sampling::explog::{SUM_BLOCK, exp_nonpositive, ln, sum, sum_block};
 
 /// The tokens that may still be drawn.
 ///
@@ -68,53 +69,109 @@ impl Candidates {
 
     /// [`from_logits`](Self::from_logits) into existing memory.
     pub fn fill(&mut self, logits: &[f32]) -> Result<(), SampleError> {
-        self.start(logits)?;
-        let all = logits.iter().enumerate().map(|(id, &logit)| Entry {
-            id: id as u32,
-            logit,
-        });
-        self.entries
-            .extend(all.filter(|entry| entry.logit > f32::NEG_INFINITY));
-        self.finish(logits.len())
+        check_row(logits)?;
+        self.fill_checked(logits)
     }
 
     /// [`fill`](Self::fill) followed by [`Filter::TopK`], without looking at
     /// most tokens twice. A `k` of 0 keeps all.
     pub fn fill_top_k(&mut self, logits: &[f32], k: usize) -> Result<(), SampleError> {
-        if k == 0 || k >= logits.len() {
-            return self.fill(logits);
+        check_row(logits)?;
+        self.fill_top_k_checked(logits, k)
+    }
+
+    /// [`fill`](Self::fill) for a row that [`check_row`] has passed.
+    pub(crate) fn fill_checked(&mut self, logits: &[f32]) -> Result<(), SampleError> {
+        self.clear();
+        self.entries.resize(logits.len(), Entry::default());
+        let mut kept = 0;
+        for (id, &logit) in logits.iter().enumerate() {
+            self.entries[kept] = Entry {
+                id: id as u32,
+                logit,
+            };
+            kept += usize::from(logit > f32::NEG_INFINITY);
         }
-        self.start(logits)?;
+        self.entries.truncate(kept);
+        self.finish(logits.len())
+    }
+
+    /// [`fill_top_k`](Self::fill_top_k) for a row that [`check_row`] has passed.
+    pub(crate) fn fill_top_k_checked(
+        &mut self,
+        logits: &[f32],
+        k: usize,
+    ) -> Result<(), SampleError> {
+        if k == 0 || k >= logits.len() {
+            return self.fill_checked(logits);
+        }
+        self.clear();
         select::top_k_of_row(logits, k, &mut self.entries);
         self.entries.sort_unstable_by_key(|entry| entry.id);
         self.finish(logits.len())
     }
 
-    /// [`fill`](Self::fill) with the tokens in `ids` only, which must ascend.
-    ///
-    /// # Errors
-    /// As `fill`, and when an id is outside of the row.
-    pub fn fill_only(&mut self, logits: &[f32], ids: &[u32]) -> Result<(), SampleError> {
+    /// [`fill_checked`](Self::fill_checked) with the tokens in `ids` only, which
+    /// must ascend.
+    pub(crate) fn fill_only_checked(
+        &mut self,
+        logits: &[f32],
+        ids: &[u32],
+    ) -> Result<(), SampleError> {
         debug_assert!(ids.is_sorted_by(|a, b| a < b), "ids must ascend");
-        self.start(logits)?;
-        for &id in ids {
-            let &logit = logits.get(id as usize).ok_or(SampleError::UnknownToken {
-                token_id: id,
-                vocab_size: logits.len(),
-            })?;
+        let vocab_size = logits.len();
+        self.clear();
+        for &token_id in ids {
+            let &logit = logits
+                .get(token_id as usize)
+                .ok_or(SampleError::UnknownToken {
+                    token_id,
+                    vocab_size,
+                })?;
             if logit > f32::NEG_INFINITY {
-                self.entries.push(Entry { id, logit });
+                self.entries.push(Entry {
+                    id: token_id,
+                    logit,
+                });
             }
         }
-        self.finish(logits.len())
+        self.finish(vocab_size)
     }
 
-    fn start(&mut self, logits: &[f32]) -> Result<(), SampleError> {
-        check_row(logits)?;
+    /// Changes single logits (see [`edit`](super::edit)) of the tokens that are
+    /// left, after the temperature so far has been divided into them, and
+    /// removes tokens whose logits become -inf.
+    ///
+    /// # Errors
+    /// What `change` returns; a logit divided by the temperature leaves the
+    /// range of `f32`; no token is left.
+    pub fn edit(
+        &mut self,
+        change: impl FnOnce(&mut Remaining<'_>) -> Result<(), SampleError>,
+    ) -> Result<(), SampleError> {
+        let vocab_size = self.entries.len();
+        for entry in &mut self.entries {
+            let value = (f64::from(entry.logit) / self.temperature) as f32;
+            if !value.is_finite() {
+                return Err(SampleError::Overflow {
+                    token_id: entry.id,
+                    value,
+                    field: "temperature",
+                });
+            }
+            entry.logit = value;
+        }
+        self.temperature = 1.0;
+        self.weights.clear();
+        change(&mut Remaining(&mut self.entries))?;
+        self.entries.retain(|entry| entry.logit > f32::NEG_INFINITY);
+        self.finish(vocab_size)
+    }
+
+    fn clear(&mut self) {
         self.entries.clear();
         self.weights.clear();
         self.temperature = 1.0;
-        Ok(())
     }
 
     fn finish(&mut self, vocab_size: usize) -> Result<(), SampleError> {
@@ -126,10 +183,9 @@ impl Candidates {
     }
 
     fn find_max(&mut self) {
-        self.max = self
-            .entries
-            .iter()
-            .fold(f32::NEG_INFINITY, |max, entry| max.max(entry.logit));
+        self.max = self.entries.iter().fold(f32::NEG_INFINITY, |max, entry| {
+            if entry.logit > max { entry.logit } else { max }
+        });
     }
 
     /// How many tokens are left.
@@ -158,6 +214,9 @@ impl Candidates {
     /// Probabilities that a filter looks at are those after all filters so far,
     /// normalised over what these have left.
     pub fn apply(&mut self, filter: Filter) {
+        if self.is_empty() {
+            return;
+        }
         match filter {
             Filter::Temperature(temperature) => self.divide_by(temperature),
             Filter::TopK(k) => self.keep_top_k(k as usize),
@@ -221,12 +280,13 @@ impl Candidates {
     }
 
     fn divide_by(&mut self, temperature: f32) {
+        let temperature = self.temperature * f64::from(temperature);
         if temperature > 0.0 {
-            self.temperature *= f64::from(temperature);
+            self.temperature = temperature;
             self.weights.clear();
         } else {
             let best = self.argmax();
-            self.retain(|_, entry, _| entry.id == best);
+            self.retain(|entry, _| entry.id == best);
         }
     }
 
@@ -238,13 +298,14 @@ impl Candidates {
         self.best.extend_from_slice(&self.entries);
         let (_, worst, _) = self.best.select_nth_unstable_by(k - 1, select::best_first);
         let worst = *worst;
-        self.retain(|_, entry, _| select::best_first(entry, &worst).is_le());
+        self.retain(|entry, _| select::best_first(entry, &worst).is_le());
     }
 
     fn keep_top_p(&mut self, p: f64) {
         if p >= 1.0 || self.entries.len() == 1 {
             return;
         }
+        let p = p.max(0.0);
         let total = self.total();
         // The tokens lighter than (1 - p) total / n weigh less than
         // (1 - p) total together, so none of them is in the nucleus. Half of
@@ -261,23 +322,24 @@ impl Candidates {
             }
         }
         let last = select::crossing(&mut self.weighed, p * total);
-        self.retain(|_, entry, _| last.reaches(-f64::from(entry.logit), entry.id));
+        self.retain(|entry, _| last.reaches(-f64::from(entry.logit), entry.id));
     }
 
     fn keep_min_p(&mut self, p: f64) {
-        if p <= 0.0 {
+        if p.is_nan() || p <= 0.0 {
             return;
         }
         // p(token) >= p p(max), by logits: no softmax is needed.
-        let bar = crate::sampling::explog::ln(p.clamp(f64::MIN_POSITIVE, 1.0));
+        let bar = ln(p.min(1.0));
         let (max, temperature) = (self.max, self.temperature);
-        self.retain(|_, entry, _| scaled(entry.logit, max, temperature) >= bar);
+        self.retain(|entry, _| scaled(entry.logit, max, temperature) >= bar);
     }
 
     fn keep_typical(&mut self, p: f64) {
         if p >= 1.0 || self.entries.len() == 1 {
             return;
         }
+        let p = p.max(0.0);
         // With s = ln p(token) + const, the distance of the surprise -ln p from
         // the entropy is |E[s] - s|: the constant cancels, no logarithm needed.
         let total = self.total();
@@ -293,7 +355,7 @@ impl Candidates {
             });
         }
         let last = select::crossing(&mut self.weighed, p * total);
-        self.retain(|_, entry, _| last.reaches(distance(entry), entry.id));
+        self.retain(|entry, _| last.reaches(distance(entry), entry.id));
         // Alone among the filters this one can remove the likeliest token.
         self.find_max();
         self.weights.clear();
@@ -302,15 +364,15 @@ impl Candidates {
     fn keep_likely(&mut self, cutoff: f64) {
         let bar = cutoff * self.total();
         let best = self.argmax();
-        self.retain(|_, entry, weight| weight >= bar || entry.id == best);
+        self.retain(|entry, weight| weight >= bar || entry.id == best);
     }
 
     fn keep_eta(&mut self, cutoff: f64) {
-        if cutoff <= 0.0 {
+        if cutoff.is_nan() || cutoff <= 0.0 {
             return;
         }
         let total = self.total();
-        let entropy = crate::sampling::explog::ln(total) - self.mean_scaled(total);
+        let entropy = ln(total) - self.mean_scaled(total);
         let bar = cutoff.min(cutoff.sqrt() * exp_nonpositive(-entropy.max(0.0)));
         self.keep_likely(bar);
     }
@@ -338,9 +400,9 @@ impl Candidates {
         sum(&self.weights)
     }
 
-    /// Keeps what `keep(index, entry, weight)` says, in order; weight is 0 if
+    /// Keeps what `keep(entry, weight)` says, in order; the weight is 0 if
     /// weights are not computed.
-    fn retain(&mut self, keep: impl Fn(usize, &Entry, f64) -> bool) {
+    fn retain(&mut self, keep: impl Fn(&Entry, f64) -> bool) {
         let has_weights = self.weights.len() == self.entries.len();
         let mut kept = 0;
         for index in 0..self.entries.len() {
@@ -350,7 +412,7 @@ impl Candidates {
             } else {
                 0.0
             };
-            if keep(index, &entry, weight) {
+            if keep(&entry, weight) {
                 self.entries[kept] = entry;
                 if has_weights {
                     self.weights[kept] = weight;
@@ -360,6 +422,21 @@ impl Candidates {
         }
         self.entries.truncate(kept);
         self.weights.truncate(if has_weights { kept } else { 0 });
+    }
+}
+
+/// The logits of the tokens that are left, while they are
+/// [edited](Candidates::edit).
+#[derive(Debug)]
+pub struct Remaining<'a>(&'a mut [Entry]);
+
+impl LogitRow for Remaining<'_> {
+    fn logit_mut(&mut self, token_id: u32) -> Option<&mut f32> {
+        let index = self
+            .0
+            .binary_search_by_key(&token_id, |entry| entry.id)
+            .ok()?;
+        Some(&mut self.0[index].logit)
     }
 }
 

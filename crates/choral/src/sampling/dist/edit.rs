@@ -123,6 +123,19 @@ pub fn ban<R: LogitRow + ?Sized>(row: &mut R, token_ids: impl IntoIterator<Item 
     }
 }
 
+/// The tokens that would complete an `n`-gram that occurs in `tokens` already
+/// (Hugging Face's `no_repeat_ngram_size`); none for an `n` of 0.
+pub fn repeated_ngrams(tokens: &[u32], n: usize) -> impl Iterator<Item = u32> + '_ {
+    let prefix_len = n.saturating_sub(1);
+    let prefix = last(tokens, Some(prefix_len));
+    let is_possible = n > 0 && prefix.len() == prefix_len;
+    // `windows` wants a size above 0; where it does not matter, 1 will do.
+    tokens.windows(n.max(1)).filter_map(move |ngram| {
+        let (last, before) = ngram.split_last()?;
+        (is_possible && before == prefix).then_some(*last)
+    })
+}
+
 /// The last `last_n` tokens; all of them without a limit.
 pub fn last(tokens: &[u32], last_n: Option<usize>) -> &[u32] {
     let keep = last_n.unwrap_or(tokens.len()).min(tokens.len());

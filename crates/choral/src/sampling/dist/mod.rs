@@ -7,8 +7,10 @@
 mod candidates;
 pub mod edit;
 mod filter;
+mod protocol;
 pub(crate) mod select;
 
-pub use candidates::Candidates;
 pub(crate) use candidates::check_row;
+pub use candidates::{Candidates, Remaining};
 pub use filter::Filter;
+pub use protocol::{DistError, sample_dist};

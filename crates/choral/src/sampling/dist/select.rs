@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 /// A token and its logit.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) id: u32,
     pub(crate) logit: f32,

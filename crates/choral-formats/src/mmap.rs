@@ -1,0 +1,64 @@
+//! Files as byte slices.
+//!
+//! The only place with `unsafe` in this crate. Owns mappings; knows nothing of
+//! what the bytes mean.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::path::Path;
+
+use crate::FormatError;
+
+/// The contents of a file: mapped, owned, or part of the program.
+#[derive(Debug)]
+pub(crate) enum Bytes {
+    Mapped(memmap2::Mmap),
+    Owned(Cow<'static, [u8]>),
+}
+
+impl Bytes {
+    /// Maps a regular file.
+    ///
+    /// Devices, pipes and sockets are refused before they are opened: opening a
+    /// pipe can block for ever, and `/dev/zero` has no end.
+    pub(crate) fn map(path: &Path) -> Result<Self, FormatError> {
+        let io = |source| FormatError::io(path, source);
+        let kind = std::fs::metadata(path).map_err(io)?;
+        if !kind.is_file() {
+            return Err(FormatError::field(
+                path,
+                "file type",
+                "a regular file",
+                describe(&kind),
+            ));
+        }
+        let file = File::open(path).map_err(io)?;
+        // SAFETY: the mapping is private to this process and read-only. What Rust
+        // cannot exclude is that another process changes the file meanwhile; every
+        // value taken from it is range-checked when it is taken, at open, and no
+        // length is read twice. Truncation by somebody else ends in SIGBUS, as it
+        // does for every program that maps its weights.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
+        Ok(Self::Mapped(map))
+    }
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// What a path is, if not a regular file.
+pub(crate) fn describe(kind: &std::fs::Metadata) -> &'static str {
+    if kind.is_dir() {
+        "a directory"
+    } else {
+        "a device, pipe or socket"
+    }
+}
