@@ -162,8 +162,17 @@ impl FormatError {
     }
 }
 
-/// At most `max` characters of foreign text, escaped, for use in a message.
+/// Foreign text for use in a message: quoted, escaped, at most `max` characters.
 pub(crate) fn excerpt(text: &[u8], max: usize) -> String {
+    format!("\"{}\"", shorten(text, max))
+}
+
+/// A foreign name for use in a message: `` tensor `blk.0.attn_q` ``.
+pub(crate) fn named(kind: &str, name: &str) -> String {
+    format!("{kind} `{}`", shorten(name.as_bytes(), 200))
+}
+
+fn shorten(text: &[u8], max: usize) -> String {
     // A character takes at most four bytes; the rest of a long string, which can
     // be gigabytes, need not be looked at.
     let text = String::from_utf8_lossy(&text[..text.len().min(4 * (max + 1))]);
@@ -175,5 +184,5 @@ pub(crate) fn excerpt(text: &[u8], max: usize) -> String {
     if text.chars().nth(max).is_some() {
         shown.push('…');
     }
-    format!("\"{shown}\"")
+    shown
 }

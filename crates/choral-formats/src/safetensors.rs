@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use safetensors::tensor::{Metadata, TensorInfo as Entry};
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use crate::error::excerpt;
+use crate::error::{excerpt, named};
 use crate::json::JsonObject;
 use crate::mmap::Bytes;
 use crate::{Dtype, FormatError, TensorInfo, TensorSource, TensorView};
@@ -95,8 +95,8 @@ impl Safetensors {
             for name in &names {
                 let found = self.by_name.get(name).map(|&at| self.locations[at].0);
                 if found != Some(number) {
-                    let tensor = excerpt(name.as_bytes(), 200);
-                    let field = format!("tensor {tensor}, which {INDEX} promises,");
+                    let tensor = named("tensor", name);
+                    let field = format!("{tensor}, which {INDEX} promises,");
                     return Err(FormatError::missing(&path, field));
                 }
             }
@@ -116,7 +116,7 @@ impl Safetensors {
                 .insert(info.name.clone(), self.infos.len())
                 .is_some()
             {
-                let tensor = format!("tensor {}", excerpt(info.name.as_bytes(), 200));
+                let tensor = named("tensor", &info.name);
                 return Err(FormatError::duplicate(file, tensor));
             }
             self.infos.push(info);
@@ -247,7 +247,7 @@ fn describe(
     entry: &Entry,
     data_len: usize,
 ) -> Result<TensorInfo, FormatError> {
-    let tensor = format!("tensor {}", excerpt(name.as_bytes(), 200));
+    let tensor = named("tensor", name);
     let Some(dtype) = Dtype::from_safetensors(entry.dtype) else {
         let field = format!("{tensor}: dtype");
         return Err(FormatError::field(file, field, "a known type", entry.dtype));
@@ -310,7 +310,7 @@ fn check_cover(
     for (name, entry) in &entries {
         let (start, end) = entry.data_offsets;
         if start != expected {
-            let field = format!("tensor {}: data_offsets", excerpt(name.as_bytes(), 200));
+            let field = format!("{}: data_offsets", named("tensor", name));
             let expected = format!("a start at {expected}, where the tensor before ends");
             return Err(FormatError::field(file, field, expected, start));
         }
@@ -360,9 +360,9 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         let mut entries = Vec::new();
         let mut names = BTreeSet::new();
         while let Some(name) = map.next_key::<String>()? {
-            let shown = excerpt(name.as_bytes(), 200);
+            let shown = named("tensor", &name);
             if !names.insert(name.clone()) {
-                return Err(A::Error::custom(format!("tensor {shown} occurs twice")));
+                return Err(A::Error::custom(format!("{shown} occurs twice")));
             }
             if name == "__metadata__" {
                 map.next_value::<IgnoredAny>()?;
@@ -370,7 +370,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
             }
             let entry = map
                 .next_value::<Entry>()
-                .map_err(|error| A::Error::custom(format!("tensor {shown}: {error}")))?;
+                .map_err(|error| A::Error::custom(format!("{shown}: {error}")))?;
             entries.push((name, entry));
         }
         Ok(entries)

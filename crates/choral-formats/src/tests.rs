@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{HfDir, ModelFile};
+use super::{Gguf, HfDir, ModelFile, Safetensors};
 use crate::gguf::Writer;
 
 const CONFIG: &[u8] = br#"{"model_type": "llama"}"#;
@@ -104,6 +104,19 @@ fn missing_files_are_named() {
     let nothing = folder(&[]);
     let error = HfDir::open(nothing.path()).unwrap_err().to_string();
     assert!(error.contains("config.json: file not found"), "{error}");
+}
+
+#[test]
+fn an_empty_file_is_refused_and_not_mapped_to_a_fault() {
+    let folder = folder(&[("x.gguf", b""), ("model.safetensors", b"")]);
+    let error = Gguf::open(folder.path().join("x.gguf"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.ends_with("file ends inside magic number: expected 4 bytes, found 0"));
+    let error = Safetensors::open_dir(folder.path())
+        .unwrap_err()
+        .to_string();
+    assert!(error.ends_with("file ends inside header length: expected 8 bytes, found 0"));
 }
 
 #[cfg(unix)]

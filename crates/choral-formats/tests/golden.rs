@@ -63,6 +63,42 @@ fn every_golden_model_opens() {
     assert!(opened > 50, "{opened}");
 }
 
+/// Two readers and two formats, one model: converters copy the embedding as it is.
+#[test]
+fn the_embedding_of_a_gguf_is_that_of_the_directory_it_was_made_from() {
+    let Some(golden) = golden() else { return };
+    let mut compared = 0;
+    for model in entries(&golden.join("models")) {
+        let hf = ModelFile::open(model.join("hf")).unwrap();
+        let Some(theirs) = hf.tensors().tensor("model.embed_tokens.weight") else {
+            continue;
+        };
+        for path in entries(&model.join("gguf")) {
+            if !["-F32.gguf", "-F16.gguf", "-BF16.gguf"]
+                .iter()
+                .any(|end| ends_with(&path, end))
+            {
+                continue;
+            }
+            let gguf = ModelFile::open(&path).unwrap();
+            let ours = gguf.tensors().required("token_embd.weight").unwrap();
+            assert_eq!(ours.info.shape, theirs.info.shape, "{}", path.display());
+            let mut rows = [vec![0.0; ours.row_len()], vec![0.0; ours.row_len()]];
+            for i in 0..ours.rows() {
+                ours.dequantize_row(i, &mut rows[0]).unwrap();
+                theirs.dequantize_row(i, &mut rows[1]).unwrap();
+                assert_eq!(rows[0], rows[1], "{}, row {i}", path.display());
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared > 10, "{compared}");
+}
+
+fn ends_with(path: &Path, end: &str) -> bool {
+    path.to_str().is_some_and(|path| path.ends_with(end))
+}
+
 /// Beginnings of the names of cases that are wrong as models but not as files:
 /// whoever builds the model must refuse those.
 const BEYOND_FILES: &[&str] = &[

@@ -1,1 +1,87 @@
 //! CPU kernels for choral: one order of accumulation on every instruction set.
+//!
+//! Owns every `unsafe` line of the engine. Knows nothing of models, files,
+//! sequences or text: only slices, shapes and block tables.
+//!
+//! Each algorithm is written once, over the sixteen-lane `simd::Simd` trait,
+//! and instantiated for plain Rust (the specification), AVX2 and AVX-512. The
+//! trait has no reduction and no reassociation, so the three give the same bits:
+//! what differs is only how many instructions a lane operation takes.
+//!
+//! Start with [`Compute`] (instruction set and workers), then [`matmul`] (packed
+//! weights, and the written-down order of its sums) and [`attention`].
+
+pub mod activation;
+pub mod attention;
+mod bf16;
+pub mod isa;
+pub mod matmul;
+pub mod norm;
+pub mod pool;
+pub mod rope;
+mod shared;
+mod simd;
+
+pub use bf16::{bf16_to_f32, round_bf16};
+pub use isa::{Isa, IsaError};
+pub use pool::Pool;
+
+use shared::SharedSlice;
+
+/// Where kernels run: an instruction set chosen once, and the workers.
+#[derive(Debug)]
+pub struct Compute {
+    isa: Isa,
+    pool: Pool,
+}
+
+impl Compute {
+    /// Starts `threads - 1` workers; the calling thread is the remaining one.
+    ///
+    /// # Panics
+    /// If `threads` is 0.
+    #[must_use]
+    pub fn new(isa: Isa, threads: usize) -> Self {
+        Self {
+            isa,
+            pool: Pool::new(threads),
+        }
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Number of threads that compute, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Runs `task(0..n)` on the workers and the calling thread.
+    pub fn run(&self, n: usize, task: impl Fn(usize) + Sync) {
+        self.pool.run(n, &task);
+    }
+
+    /// Runs `task(r, row r)` for each row of `width` elements, rows in parallel.
+    ///
+    /// # Panics
+    /// If `matrix` is not a whole number of rows.
+    pub fn rows_mut<T: Send>(
+        &self,
+        matrix: &mut [T],
+        width: usize,
+        task: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        assert!(
+            matrix.len().is_multiple_of(width),
+            "rows of {width} elements"
+        );
+        let rows = matrix.len() / width;
+        let matrix = SharedSlice::new(matrix);
+        self.pool.run(rows, &|r| {
+            // SAFETY: each row is one task's.
+            task(r, unsafe { matrix.range_mut(r * width, width) });
+        });
+    }
+}

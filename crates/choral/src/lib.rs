@@ -1,6 +1,10 @@
 //! Batched text generation: many sequences through one model, together.
 #![forbid(unsafe_code)]
 
+pub mod arch;
 pub mod engine;
+pub mod exec;
 mod kv;
+pub mod model;
+pub mod nn;
 pub mod sampling;

@@ -22,6 +22,7 @@ pub use metadata::Metadata;
 pub use value::{Array, ByteString, FromValue, Strings, Value};
 pub use writer::Writer;
 
+use crate::error::named;
 use crate::mmap::Bytes;
 use crate::{FormatError, TensorInfo, TensorSource, TensorView};
 
@@ -134,10 +135,7 @@ impl Gguf {
                 .insert(info.name.clone(), self.infos.len())
                 .is_some()
             {
-                return Err(FormatError::duplicate(
-                    part,
-                    format_args!("tensor `{}`", info.name),
-                ));
+                return Err(FormatError::duplicate(part, named("tensor", &info.name)));
             }
             self.infos.push(info);
             self.locations.push((index, range));

@@ -15,7 +15,7 @@ use super::cursor::Cursor;
 use super::metadata::Metadata;
 use super::value::{Array, Strings, Value};
 use super::{DEFAULT_ALIGNMENT, KEY_ALIGNMENT, MAGIC};
-use crate::error::excerpt;
+use crate::error::{excerpt, named};
 use crate::{Dtype, FormatError, TensorInfo};
 
 /// Longest key, by the specification.
@@ -136,21 +136,21 @@ fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata, Format
     let mut metadata = Metadata::new(cursor.file);
     for i in 0..count {
         let key = cursor.string(&format_args!("metadata key {i}"))?;
-        let named = || format!("metadata key {i}");
+        let nth = || format!("metadata key {i}");
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             let found = format!("{} bytes", key.len());
             let expected = format!("1 to {MAX_KEY_BYTES} bytes");
-            return Err(FormatError::field(cursor.file, named(), expected, found));
+            return Err(FormatError::field(cursor.file, nth(), expected, found));
         }
         let Ok(key) = std::str::from_utf8(key) else {
             return Err(FormatError::field(
                 cursor.file,
-                named(),
+                nth(),
                 "UTF-8",
                 excerpt(key, 64),
             ));
         };
-        let field = format!("metadata key {}", excerpt(key.as_bytes(), 64));
+        let field = named("metadata key", key);
         let kind = cursor.u32(&field)?;
         let value = read_value(cursor, kind, &field)?;
         if !metadata.insert(key.to_owned(), value) {
@@ -326,7 +326,7 @@ fn read_tensor_info(cursor: &mut Cursor<'_>, i: u64) -> Result<(TensorInfo, u64)
             excerpt(name, MAX_NAME_BYTES),
         ));
     };
-    let tensor = format!("tensor {}", excerpt(name.as_bytes(), MAX_NAME_BYTES));
+    let tensor = named("tensor", name);
 
     let num_dims = cursor.u32(&format_args!("{tensor}: number of dimensions"))?;
     if !(1..=MAX_DIMS).contains(&num_dims) {
@@ -404,7 +404,7 @@ fn place(
     let data_start = (cursor.position() as u64).checked_next_multiple_of(alignment);
     let mut ranges = Vec::with_capacity(infos.len());
     for (info, &offset) in infos.iter().zip(offsets) {
-        let tensor = format!("tensor {}", excerpt(info.name.as_bytes(), MAX_NAME_BYTES));
+        let tensor = named("tensor", &info.name);
         if !offset.is_multiple_of(alignment) {
             let field = format!("{tensor}: offset");
             let expected = format!("a multiple of the alignment, {alignment}");
@@ -443,12 +443,12 @@ fn refuse_overlap(
     for pair in order.windows(2) {
         let (a, b) = (pair[0], pair[1]);
         if ranges[b].start < ranges[a].end {
-            let field = format!("tensor {}: data", excerpt(infos[b].name.as_bytes(), 64));
+            let field = format!("{}: data", named("tensor", &infos[b].name));
             let expected = format!("a start at or after {}", ranges[a].end);
             let found = format!(
-                "a start at {}, inside tensor {}",
+                "a start at {}, inside {}",
                 ranges[b].start,
-                excerpt(infos[a].name.as_bytes(), 64)
+                named("tensor", &infos[a].name)
             );
             return Err(FormatError::field(file, field, expected, found));
         }

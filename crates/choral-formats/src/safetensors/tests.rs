@@ -166,7 +166,7 @@ fn an_index_that_is_wrong_is_refused() {
     );
     check(
         &index(r#"{"a":"1.safetensors","b":"1.safetensors"}"#),
-        &format!("1.safetensors: tensor \"b\", which {file} promises, is missing"),
+        &format!("1.safetensors: tensor `b`, which {file} promises, is missing"),
     );
 }
 
@@ -184,7 +184,7 @@ fn a_tensor_in_two_shards_is_refused() {
     ]);
     assert_eq!(
         open_error(folder.path()),
-        "2.safetensors: tensor \"a\" occurs twice"
+        "2.safetensors: tensor `a` occurs twice"
     );
 }
 
@@ -243,14 +243,14 @@ mod malformed {
                 .unwrap_err()
                 .to_string();
             assert!(
-                error.starts_with("f: invalid JSON: tensor \"t\": "),
+                error.starts_with("f: invalid JSON: tensor `t`: "),
                 "{json}: {error}"
             );
         }
         let entry = r#"{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
         refused(
             file(&format!(r#"{{"t":{entry},"t":{entry}}}"#), 1),
-            "invalid JSON: tensor \"t\" occurs twice at line 1 column 56",
+            "invalid JSON: tensor `t` occurs twice at line 1 column 56",
         );
     }
 
@@ -265,28 +265,28 @@ mod malformed {
             "[2]",
             "[0,8]",
             7,
-            "tensor \"t\": data_offsets: expected start <= end <= 7, found [0, 8]",
+            "tensor `t`: data_offsets: expected start <= end <= 7, found [0, 8]",
         );
         check(
             "F32",
             "[2]",
             "[8,0]",
             8,
-            "tensor \"t\": data_offsets: expected start <= end <= 8, found [8, 0]",
+            "tensor `t`: data_offsets: expected start <= end <= 8, found [8, 0]",
         );
         check(
             "F32",
             "[3]",
             "[0,8]",
             8,
-            "tensor \"t\": data_offsets: expected 12 bytes for F32 [3], found 8 bytes",
+            "tensor `t`: data_offsets: expected 12 bytes for F32 [3], found 8 bytes",
         );
         check(
             "F16",
             "[1099511627776,1099511627776]",
             "[0,8]",
             8,
-            "tensor \"t\": shape: expected whole bytes, fewer than 2^64, \
+            "tensor `t`: shape: expected whole bytes, fewer than 2^64, \
              found F16 [1099511627776, 1099511627776]",
         );
         check(
@@ -294,14 +294,14 @@ mod malformed {
             "[3]",
             "[0,2]",
             2,
-            "tensor \"t\": shape: expected whole bytes, fewer than 2^64, found F4 [3]",
+            "tensor `t`: shape: expected whole bytes, fewer than 2^64, found F4 [3]",
         );
         check(
             "U8",
             "[2]",
             "[1,3]",
             3,
-            "tensor \"t\": data_offsets: \
+            "tensor `t`: data_offsets: \
              expected a start at 0, where the tensor before ends, found 1",
         );
         check(

@@ -49,6 +49,11 @@ pub mod dist;
 #[cfg(test)]
 mod tests;
 
+/// Compiles and runs the guide's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/guides/sampling.md")]
+struct Guide;
+
 pub use error::SampleError;
 pub use logprobs::position_logprobs;
 pub use params::SamplingParams;

@@ -1,4 +1,7 @@
 //! What a caller may ask of sampling, by the names that vLLM gave them.
+//!
+//! The names, defaults and meanings only; [`validate`](SamplingParams::validate)
+//! has the ranges, [the module above](super) the order of application.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -6,38 +9,61 @@ use std::collections::BTreeMap;
 /// How the tokens of one request are chosen and when they end.
 ///
 /// The defaults are choral's command-line defaults. Every field that is set is
-/// honoured; [`SamplingParams::validate`](crate::sampling::SamplingParams) refuses
-/// what cannot be.
+/// honoured; [`validate`](Self::validate) refuses what cannot be.
+///
+/// ```
+/// use choral::sampling::SamplingParams;
+///
+/// let params = SamplingParams { temperature: 0.7, min_p: 0.05, ..SamplingParams::default() };
+/// assert!(params.validate(32_000).is_ok());
+///
+/// let params = SamplingParams { top_p: 1.5, ..SamplingParams::default() };
+/// let error = params.validate(32_000).unwrap_err();
+/// assert_eq!(error.to_string(), "`top_p` is 1.5, expected above 0 and at most 1");
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingParams {
-    /// Answers per prompt. Choice `i` draws from the random stream `(seed, i)`.
+    /// Answers per prompt, 1 to [`MAX_N`](Self::MAX_N). Choice `i` draws from the
+    /// random stream `(seed, i)`.
     pub n: u32,
     /// Most new tokens per answer; `None`: until the context is full.
     pub max_tokens: Option<u32>,
-    /// End-of-sequence and stop tokens are banned before this many new tokens.
+    /// The model's end-of-sequence tokens and `stop_token_ids` are banned before
+    /// this many new tokens; at most `max_tokens`. Stop strings are not held back.
     pub min_tokens: u32,
-    /// Divides the logits; 0 is greedy.
+    /// Divides the logits: below 1 favours likely tokens, above 1 evens them out.
+    /// 0 is greedy: the likeliest token (the lowest id of equals), and the
+    /// filters below have no say.
     pub temperature: f32,
-    /// Keeps the `k` most likely tokens; 0 is off.
+    /// Keeps exactly the `k` most likely tokens; 0 is off.
     pub top_k: u32,
-    /// Keeps the smallest set of tokens whose probability reaches `p`; 1 is off.
+    /// Keeps the smallest set of most likely tokens whose probabilities sum to at
+    /// least `p`, the token that crosses it included; above 0, 1 is off.
     pub top_p: f32,
-    /// Keeps tokens at least this likely relative to the likeliest; 0 is off.
+    /// Keeps tokens at least this likely relative to the likeliest; 0 is off, at
+    /// most 1.
     pub min_p: f32,
-    /// Locally typical sampling (Meister et al., 2022); 1 is off.
+    /// Locally typical sampling (Meister et al., 2022): keeps the smallest set of
+    /// tokens, those with a surprise nearest to the entropy first, whose
+    /// probabilities sum to at least this; above 0, 1 is off.
     pub typical_p: f32,
     /// Hugging Face's repetition penalty: divides positive and multiplies
-    /// negative logits of tokens already seen; 1 is off.
+    /// negative logits of tokens that occur in prompt or answer, once however
+    /// often they occur; above 0, 1 is off, below 1 rewards repetition.
     pub repetition_penalty: f32,
-    /// How many of the last tokens (prompt and answer) the three penalties look
-    /// at; `None`: all of them for repetition, the answer only for the other two.
+    /// How far back the three penalties look. `repetition_penalty` looks at the
+    /// last `n` tokens of prompt and answer together, the other two at the last
+    /// `n` tokens of the answer. `None`: at all of them; 0: at none.
     pub repeat_last_n: Option<u32>,
-    /// OpenAI's frequency penalty: subtracted once per occurrence.
+    /// OpenAI's frequency penalty: subtracted from a token's logit once per
+    /// occurrence in the answer (not in the prompt); negative rewards.
     pub frequency_penalty: f32,
-    /// OpenAI's presence penalty: subtracted once if the token occurred.
+    /// OpenAI's presence penalty: subtracted once if the token occurs in the
+    /// answer; negative rewards.
     pub presence_penalty: f32,
-    /// Added to the logits of single tokens.
+    /// Added to the logits of single tokens, after the penalties and before the
+    /// temperature.
     pub logit_bias: BTreeMap<u32, f32>,
     /// When set, only these tokens may be drawn.
     pub allowed_token_ids: Option<Vec<u32>>,
@@ -57,7 +83,8 @@ pub struct SamplingParams {
     /// Leave special tokens out of the text.
     pub skip_special_tokens: bool,
     /// Report log-probabilities of the chosen token and of this many
-    /// alternatives (0: the chosen one only).
+    /// alternatives (0: the chosen one only). They are the model's own: natural
+    /// logarithms of the softmax of its logits, before everything above.
     pub logprobs: Option<u32>,
     /// The same for every prompt token. Such a request does not use the prefix
     /// cache, for it needs the logits of every position.

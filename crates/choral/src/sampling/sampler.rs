@@ -66,7 +66,7 @@ pub struct Sampled {
 
 /// Memory that sampling reuses; one a thread. It holds nothing between calls.
 ///
-/// Grows to about 60 bytes a token of the vocabulary, at most.
+/// Grows to about 80 bytes a token of the vocabulary, at most.
 #[derive(Debug, Default, Clone)]
 pub struct SamplerScratch {
     candidates: Candidates,

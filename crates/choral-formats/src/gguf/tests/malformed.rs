@@ -89,7 +89,7 @@ fn headers() {
 fn keys() {
     refused(
         file(&[entry(b"k", 0, &[1]), entry(b"k", 0, &[2])], &[]),
-        "metadata key \"k\" occurs twice",
+        "metadata key `k` occurs twice",
     );
     refused(
         file(&[entry(b"", 0, &[1])], &[]),
@@ -106,16 +106,16 @@ fn values() {
     for kind in [13, 255, u32::MAX] {
         refused(
             file(&[entry(b"k", kind, &[])], &[]),
-            &format!("metadata key \"k\": expected a value type from 0 to 12, found type {kind}"),
+            &format!("metadata key `k`: expected a value type from 0 to 12, found type {kind}"),
         );
     }
     refused(
         file(&[entry(b"k", 7, &[2])], &[]),
-        "metadata key \"k\": expected a bool (0 or 1), found 2",
+        "metadata key `k`: expected a bool (0 or 1), found 2",
     );
     refused(
         file(&[entry(b"k", 8, &u64::MAX.to_le_bytes())], &[]),
-        "file ends inside metadata key \"k\": expected 18446744073709551615 bytes, found 4115",
+        "file ends inside metadata key `k`: expected 18446744073709551615 bytes, found 4115",
     );
     // An array of u64 whose size in bytes overflows 64 bits.
     let array = [
@@ -125,7 +125,7 @@ fn values() {
     .concat();
     refused(
         file(&[entry(b"k", 9, &array)], &[]),
-        "file ends inside metadata key \"k\": expected 18446744073709551615 bytes, found 4111",
+        "file ends inside metadata key `k`: expected 18446744073709551615 bytes, found 4111",
     );
     // As many strings as would fit a u64 but not the file.
     let array = [
@@ -135,14 +135,14 @@ fn values() {
     .concat();
     refused(
         file(&[entry(b"k", 9, &array)], &[]),
-        "file ends inside metadata key \"k\", an array of 1099511627776: \
+        "file ends inside metadata key `k`, an array of 1099511627776: \
          expected 8796093022208 bytes, found 4111",
     );
     // [[[[[...]]]]]: each level says type 9, count 1.
     let level = [9u32.to_le_bytes().to_vec(), 1u64.to_le_bytes().to_vec()].concat();
     refused(
         file(&[entry(b"k", 9, &level.repeat(300))], &[]),
-        "metadata key \"k\": expected arrays nested at most 4 deep, found deeper nesting",
+        "metadata key `k`: expected arrays nested at most 4 deep, found deeper nesting",
     );
 }
 
@@ -185,7 +185,7 @@ fn tensor_descriptions() {
         check(
             tensor(b"t", &dims, 0, 0),
             &format!(
-                "tensor \"t\": number of dimensions: expected 1 to 4, found {}",
+                "tensor `t`: number of dimensions: expected 1 to 4, found {}",
                 dims.len()
             ),
         );
@@ -193,22 +193,22 @@ fn tensor_descriptions() {
     for dim in [0, 1 << 63, u64::MAX] {
         check(
             tensor(b"t", &[1, dim], 0, 0),
-            &format!("tensor \"t\": dimension 1: expected 1 to 2^63 - 1, found {dim}"),
+            &format!("tensor `t`: dimension 1: expected 1 to 2^63 - 1, found {dim}"),
         );
     }
     for kind in [4, 5, 31, 100, u32::MAX] {
         check(
             tensor(b"t", &[1], kind, 0),
-            &format!("tensor \"t\": type: expected a ggml type in use, found type {kind}"),
+            &format!("tensor `t`: type: expected a ggml type in use, found type {kind}"),
         );
     }
     check(
         tensor(b"t", &[32], 12, 0),
-        "tensor \"t\": row length: expected rows of whole Q4_K blocks of 256, found 32 elements",
+        "tensor `t`: row length: expected rows of whole Q4_K blocks of 256, found 32 elements",
     );
     check(
         tensor(b"t", &[1 << 32, 1 << 32], 0, 0),
-        "tensor \"t\": shape: expected a size below 2^64 bytes, \
+        "tensor `t`: shape: expected a size below 2^64 bytes, \
          found F32 [4294967296, 4294967296]",
     );
     refused(
@@ -223,23 +223,23 @@ fn tensor_positions() {
     let check = |tensor, expected: &str| refused(file(&[], &[tensor]), expected);
     check(
         tensor(b"t", &[1], 0, 8),
-        "tensor \"t\": offset: expected a multiple of the alignment, 32, found 8",
+        "tensor `t`: offset: expected a multiple of the alignment, 32, found 8",
     );
     check(
         tensor(b"t", &[1025], 0, 0),
-        "tensor \"t\": data: expected an end within the file, 4160 bytes, found at 4164",
+        "tensor `t`: data: expected an end within the file, 4160 bytes, found at 4164",
     );
     check(
         tensor(b"t", &[1], 0, 0u64.wrapping_sub(32)),
-        "tensor \"t\": data: expected an end within the file, 4160 bytes, found beyond 2^64",
+        "tensor `t`: data: expected an end within the file, 4160 bytes, found beyond 2^64",
     );
     refused(
         file(
             &[],
             &[tensor(b"a", &[16], 0, 0), tensor(b"b", &[16], 0, 32)],
         ),
-        "tensor \"b\": data: expected a start at or after 160, \
-         found a start at 128, inside tensor \"a\"",
+        "tensor `b`: data: expected a start at or after 160, \
+         found a start at 128, inside tensor `a`",
     );
 }
 

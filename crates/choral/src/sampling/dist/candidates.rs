@@ -8,7 +8,7 @@ use super::edit::LogitRow;
 use super::filter::Filter;
 use super::select::{self, Entry, Weighed};
 use crate::sampling::SampleError;
-use crate::sampling::explog::{SUM_BLOCK, exp_nonpositive, ln, sum, sum_block};
+use crate::sampling::explog::{SUM_BLOCK, exp_nonpositive, sum, sum_block};
 
 /// The tokens that may still be drawn.
 ///
@@ -30,24 +30,24 @@ use crate::sampling::explog::{SUM_BLOCK, exp_nonpositive, ln, sum, sum_block};
 #[derive(Debug, Clone)]
 pub struct Candidates {
     /// Ascending ids, logits finite.
-    entries: Vec<Entry>,
-    /// Divides the logits, in f64 and only when they are used: an exact order
-    /// is kept, for two different `f32` never divide to the same `f64`.
-    temperature: f64,
+    pub(super) entries: Vec<Entry>,
+    /// Multiplies the logits, in f64 and only when they are used. So their
+    /// order is kept exactly: the products of two different `f32` differ.
+    pub(super) inverse_temperature: f64,
     /// The largest logit.
-    max: f32,
-    /// `[entries]`: e^((logit - max) / temperature). Empty: not computed.
-    weights: Vec<f64>,
+    pub(super) max: f32,
+    /// `[entries]`: e^((logit - max) * inverse temperature). Empty: not computed.
+    pub(super) weights: Vec<f64>,
     /// Memory of the filters.
-    best: Vec<Entry>,
-    weighed: Vec<Weighed>,
+    pub(super) best: Vec<Entry>,
+    pub(super) weighed: Vec<Weighed>,
 }
 
 impl Default for Candidates {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
-            temperature: 1.0,
+            inverse_temperature: 1.0,
             max: f32::NEG_INFINITY,
             weights: Vec::new(),
             best: Vec::new(),
@@ -83,17 +83,20 @@ impl Candidates {
     /// [`fill`](Self::fill) for a row that [`check_row`] has passed.
     pub(crate) fn fill_checked(&mut self, logits: &[f32]) -> Result<(), SampleError> {
         self.clear();
-        self.entries.resize(logits.len(), Entry::default());
-        let mut kept = 0;
-        for (id, &logit) in logits.iter().enumerate() {
-            self.entries[kept] = Entry {
-                id: id as u32,
-                logit,
-            };
-            kept += usize::from(logit > f32::NEG_INFINITY);
+        let entry = |(id, &logit): (usize, &f32)| Entry {
+            id: id as u32,
+            logit,
+        };
+        self.entries.extend(logits.iter().enumerate().map(entry));
+        let has_bans = logits
+            .iter()
+            .fold(false, |found, &logit| found | (logit == f32::NEG_INFINITY));
+        if has_bans {
+            self.entries.retain(|entry| entry.logit > f32::NEG_INFINITY);
         }
-        self.entries.truncate(kept);
-        self.finish(logits.len())
+        // As `finish` does, but over the row: that is vectorised.
+        self.max = select::max(logits);
+        self.left(logits.len())
     }
 
     /// [`fill_top_k`](Self::fill_top_k) for a row that [`check_row`] has passed.
@@ -151,7 +154,7 @@ impl Candidates {
     ) -> Result<(), SampleError> {
         let vocab_size = self.entries.len();
         for entry in &mut self.entries {
-            let value = (f64::from(entry.logit) / self.temperature) as f32;
+            let value = (f64::from(entry.logit) * self.inverse_temperature) as f32;
             if !value.is_finite() {
                 return Err(SampleError::Overflow {
                     token_id: entry.id,
@@ -161,7 +164,7 @@ impl Candidates {
             }
             entry.logit = value;
         }
-        self.temperature = 1.0;
+        self.inverse_temperature = 1.0;
         self.weights.clear();
         change(&mut Remaining(&mut self.entries))?;
         self.entries.retain(|entry| entry.logit > f32::NEG_INFINITY);
@@ -171,18 +174,22 @@ impl Candidates {
     fn clear(&mut self) {
         self.entries.clear();
         self.weights.clear();
-        self.temperature = 1.0;
+        self.inverse_temperature = 1.0;
     }
 
     fn finish(&mut self, vocab_size: usize) -> Result<(), SampleError> {
         self.find_max();
+        self.left(vocab_size)
+    }
+
+    fn left(&self, vocab_size: usize) -> Result<(), SampleError> {
         if self.entries.is_empty() {
             return Err(SampleError::NothingLeft { vocab_size });
         }
         Ok(())
     }
 
-    fn find_max(&mut self) {
+    pub(super) fn find_max(&mut self) {
         self.max = self.entries.iter().fold(f32::NEG_INFINITY, |max, entry| {
             if entry.logit > max { entry.logit } else { max }
         });
@@ -217,15 +224,7 @@ impl Candidates {
         if self.is_empty() {
             return;
         }
-        match filter {
-            Filter::Temperature(temperature) => self.divide_by(temperature),
-            Filter::TopK(k) => self.keep_top_k(k as usize),
-            Filter::TopP(p) => self.keep_top_p(f64::from(p)),
-            Filter::MinP(p) => self.keep_min_p(f64::from(p)),
-            Filter::Typical(p) => self.keep_typical(f64::from(p)),
-            Filter::Epsilon(cutoff) => self.keep_likely(f64::from(cutoff)),
-            Filter::Eta(cutoff) => self.keep_eta(f64::from(cutoff)),
-        }
+        filter.narrow(self);
     }
 
     /// The likeliest token; of equals the lowest id.
@@ -279,122 +278,27 @@ impl Candidates {
             .expect("candidates were filled, and the likeliest weighs 1")
     }
 
-    fn divide_by(&mut self, temperature: f32) {
-        let temperature = self.temperature * f64::from(temperature);
-        if temperature > 0.0 {
-            self.temperature = temperature;
-            self.weights.clear();
-        } else {
-            let best = self.argmax();
-            self.retain(|entry, _| entry.id == best);
-        }
-    }
-
-    fn keep_top_k(&mut self, k: usize) {
-        if k == 0 || k >= self.entries.len() {
-            return;
-        }
-        self.best.clear();
-        self.best.extend_from_slice(&self.entries);
-        let (_, worst, _) = self.best.select_nth_unstable_by(k - 1, select::best_first);
-        let worst = *worst;
-        self.retain(|entry, _| select::best_first(entry, &worst).is_le());
-    }
-
-    fn keep_top_p(&mut self, p: f64) {
-        if p >= 1.0 || self.entries.len() == 1 {
-            return;
-        }
-        let p = p.max(0.0);
-        let total = self.total();
-        // The tokens lighter than (1 - p) total / n weigh less than
-        // (1 - p) total together, so none of them is in the nucleus. Half of
-        // that leaves room for rounding.
-        let negligible = (1.0 - p) * total / (2.0 * self.entries.len() as f64);
-        self.weighed.clear();
-        for (entry, &weight) in self.entries.iter().zip(&self.weights) {
-            if weight >= negligible {
-                self.weighed.push(Weighed {
-                    key: -f64::from(entry.logit),
-                    id: entry.id,
-                    weight,
-                });
-            }
-        }
-        let last = select::crossing(&mut self.weighed, p * total);
-        self.retain(|entry, _| last.reaches(-f64::from(entry.logit), entry.id));
-    }
-
-    fn keep_min_p(&mut self, p: f64) {
-        if p.is_nan() || p <= 0.0 {
-            return;
-        }
-        // p(token) >= p p(max), by logits: no softmax is needed.
-        let bar = ln(p.min(1.0));
-        let (max, temperature) = (self.max, self.temperature);
-        self.retain(|entry, _| scaled(entry.logit, max, temperature) >= bar);
-    }
-
-    fn keep_typical(&mut self, p: f64) {
-        if p >= 1.0 || self.entries.len() == 1 {
-            return;
-        }
-        let p = p.max(0.0);
-        // With s = ln p(token) + const, the distance of the surprise -ln p from
-        // the entropy is |E[s] - s|: the constant cancels, no logarithm needed.
-        let total = self.total();
-        let mean = self.mean_scaled(total);
-        let (max, temperature) = (self.max, self.temperature);
-        let distance = |entry: &Entry| (scaled(entry.logit, max, temperature) - mean).abs();
-        self.weighed.clear();
-        for (entry, &weight) in self.entries.iter().zip(&self.weights) {
-            self.weighed.push(Weighed {
-                key: distance(entry),
-                id: entry.id,
-                weight,
-            });
-        }
-        let last = select::crossing(&mut self.weighed, p * total);
-        self.retain(|entry, _| last.reaches(distance(entry), entry.id));
-        // Alone among the filters this one can remove the likeliest token.
-        self.find_max();
-        self.weights.clear();
-    }
-
-    fn keep_likely(&mut self, cutoff: f64) {
-        let bar = cutoff * self.total();
-        let best = self.argmax();
-        self.retain(|entry, weight| weight >= bar || entry.id == best);
-    }
-
-    fn keep_eta(&mut self, cutoff: f64) {
-        if cutoff.is_nan() || cutoff <= 0.0 {
-            return;
-        }
-        let total = self.total();
-        let entropy = ln(total) - self.mean_scaled(total);
-        let bar = cutoff.min(cutoff.sqrt() * exp_nonpositive(-entropy.max(0.0)));
-        self.keep_likely(bar);
-    }
-
     /// The mean of (logit - max) / temperature under the distribution.
-    fn mean_scaled(&self, total: f64) -> f64 {
+    pub(super) fn mean_scaled(&self, total: f64) -> f64 {
         let mut mean = 0.0;
         for (entry, weight) in self.entries.iter().zip(&self.weights) {
-            mean += weight * scaled(entry.logit, self.max, self.temperature);
+            // Without the condition, 0 times an infinite distance is NaN.
+            if *weight > 0.0 {
+                mean += weight * scaled(entry.logit, self.max, self.inverse_temperature);
+            }
         }
         mean / total
     }
 
     /// Sum of the weights, which it computes if a filter has outdated them.
-    fn total(&mut self) -> f64 {
+    pub(super) fn total(&mut self) -> f64 {
         if self.weights.len() != self.entries.len() {
-            let (max, temperature) = (self.max, self.temperature);
+            let (max, inverse) = (self.max, self.inverse_temperature);
             self.weights.clear();
             self.weights.extend(
                 self.entries
                     .iter()
-                    .map(|entry| exp_nonpositive(scaled(entry.logit, max, temperature))),
+                    .map(|entry| exp_nonpositive(scaled(entry.logit, max, inverse))),
             );
         }
         sum(&self.weights)
@@ -402,7 +306,7 @@ impl Candidates {
 
     /// Keeps what `keep(entry, weight)` says, in order; the weight is 0 if
     /// weights are not computed.
-    fn retain(&mut self, keep: impl Fn(&Entry, f64) -> bool) {
+    pub(super) fn retain(&mut self, keep: impl Fn(&Entry, f64) -> bool) {
         let has_weights = self.weights.len() == self.entries.len();
         let mut kept = 0;
         for index in 0..self.entries.len() {
@@ -441,8 +345,8 @@ impl LogitRow for Remaining<'_> {
 }
 
 /// (logit - max) / temperature, at most 0.
-fn scaled(logit: f32, max: f32, temperature: f64) -> f64 {
-    (f64::from(logit) - f64::from(max)) / temperature
+pub(super) fn scaled(logit: f32, max: f32, inverse_temperature: f64) -> f64 {
+    (f64::from(logit) - f64::from(max)) * inverse_temperature
 }
 
 /// Refuses a row with NaN or +inf.

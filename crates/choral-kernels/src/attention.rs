@@ -1,0 +1,542 @@
+//! Attention over keys and values that lie in blocks, and the memory they lie in.
+//!
+//! **The order.** A query walks the blocks of its own sequence from the first to
+//! its own, in steps of [`BLOCK`] positions counted from position 0. In a block,
+//! a score is the sum over even `d` plus the sum over odd `d` of `q[d] * k[d]`,
+//! each a chain of fused multiply-adds; the running maximum, sum and output are
+//! then rescaled once and the block's values added in order of position
+//! (online softmax: Milakov and Gimelshein, 2018). Positions that the query must
+//! not see are never read into a sum. So an answer depends on the sequence alone:
+//! not on chunking, on neighbours, on which blocks hold it, or on threads.
+//!
+//! Keys are stored transposed (`[head_dim][position]`), so that sixteen scores
+//! are one vector; values are stored as they are (`[position][head_dim]`).
+
+use crate::Compute;
+use crate::bf16::round_bf16;
+use crate::isa::Kernel;
+use crate::matmul::Element;
+use crate::shared::SharedSlice;
+use crate::simd::{LANES, Simd};
+use std::array::from_fn;
+
+/// Positions in a block.
+pub const BLOCK: usize = LANES;
+
+/// Largest `head_dim` that the kernel has room for.
+pub const MAX_HEAD_DIM: usize = 512;
+
+/// Queries that share each load of keys and values.
+const MAX_QUERIES: usize = 8;
+
+/// Vectors of a head.
+const MAX_VECTORS: usize = MAX_HEAD_DIM / LANES;
+
+/// Memory of one layer's keys and values: `[blocks, kv_heads]` tiles.
+#[derive(Debug)]
+pub struct KvMemory {
+    kv_heads: usize,
+    head_dim: usize,
+    blocks: usize,
+    data: Data,
+}
+
+#[derive(Debug)]
+enum Data {
+    Bf16 {
+        keys: Vec<[u16; BLOCK]>,
+        values: Vec<[u16; LANES]>,
+    },
+    F32 {
+        keys: Vec<[f32; BLOCK]>,
+        values: Vec<[f32; LANES]>,
+    },
+}
+
+impl KvMemory {
+    /// Reserves zeroed memory. The operating system hands it out page by page, as
+    /// blocks are first written.
+    ///
+    /// # Panics
+    /// If `head_dim` is 0, odd or above [`MAX_HEAD_DIM`].
+    #[must_use]
+    pub fn new(element: Element, blocks: usize, kv_heads: usize, head_dim: usize) -> Self {
+        assert!(
+            head_dim > 0 && head_dim <= MAX_HEAD_DIM && head_dim.is_multiple_of(2),
+            "head_dim {head_dim}"
+        );
+        let keys = blocks * kv_heads * head_dim;
+        let values = blocks * kv_heads * BLOCK * head_dim.div_ceil(LANES);
+        let data = match element {
+            Element::Bf16 => Data::Bf16 {
+                keys: vec![[0; BLOCK]; keys],
+                values: vec![[0; LANES]; values],
+            },
+            Element::F32 => Data::F32 {
+                keys: vec![[0.0; BLOCK]; keys],
+                values: vec![[0.0; LANES]; values],
+            },
+        };
+        Self {
+            kv_heads,
+            head_dim,
+            blocks,
+            data,
+        }
+    }
+
+    /// Bytes of one block in one layer.
+    #[must_use]
+    pub fn block_bytes(element: Element, kv_heads: usize, head_dim: usize) -> usize {
+        kv_heads * BLOCK * (head_dim + head_dim.next_multiple_of(LANES)) * element.bytes()
+    }
+
+    /// Number of blocks.
+    pub fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Copies a whole block.
+    ///
+    /// # Panics
+    /// If a block is out of range.
+    pub fn copy_block(&mut self, from: u32, to: u32) {
+        let (from, to) = (from as usize, to as usize);
+        assert!(from < self.blocks && to < self.blocks, "block to copy");
+        let keys = self.kv_heads * self.head_dim;
+        let values = self.kv_heads * BLOCK * self.head_dim.div_ceil(LANES);
+        match &mut self.data {
+            Data::Bf16 { keys: k, values: v } => {
+                k.copy_within(from * keys..(from + 1) * keys, to * keys);
+                v.copy_within(from * values..(from + 1) * values, to * values);
+            }
+            Data::F32 { keys: k, values: v } => {
+                k.copy_within(from * keys..(from + 1) * keys, to * keys);
+                v.copy_within(from * values..(from + 1) * values, to * values);
+            }
+        }
+    }
+
+    /// Stores the keys and values of a step's tokens: token `t` at `positions[t]`
+    /// of its row's block table. `key(t, h)` and `value(t, h)` give `[head_dim]`.
+    ///
+    /// # Panics
+    /// If a position has no block, or a block is out of range.
+    pub fn store<'a>(
+        &mut self,
+        compute: &Compute,
+        rows: &Rows<'_>,
+        key: impl Fn(usize, usize) -> &'a [f32] + Sync,
+        value: impl Fn(usize, usize) -> &'a [f32] + Sync,
+    ) {
+        rows.check(self.blocks);
+        let (kv_heads, dim) = (self.kv_heads, self.head_dim);
+        match &mut self.data {
+            Data::Bf16 { keys, values } => {
+                store(
+                    compute,
+                    rows,
+                    (kv_heads, dim),
+                    keys,
+                    values,
+                    key,
+                    value,
+                    round_bf16,
+                );
+            }
+            Data::F32 { keys, values } => {
+                store(
+                    compute,
+                    rows,
+                    (kv_heads, dim),
+                    keys,
+                    values,
+                    key,
+                    value,
+                    |x| x,
+                );
+            }
+        }
+    }
+}
+
+/// A step's tokens, ragged: row `r` is tokens `cu_tokens[r]..cu_tokens[r + 1]` at
+/// consecutive positions, in the blocks `block_ids[cu_blocks[r]..cu_blocks[r + 1]]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// `[tokens]`.
+    pub positions: &'a [u32],
+    /// `[rows + 1]`.
+    pub cu_tokens: &'a [u32],
+    /// `[rows + 1]`.
+    pub cu_blocks: &'a [u32],
+    /// Block tables, one behind the other.
+    pub block_ids: &'a [u32],
+}
+
+impl Rows<'_> {
+    fn count(&self) -> usize {
+        self.cu_tokens.len().saturating_sub(1)
+    }
+
+    fn tokens(&self, row: usize) -> std::ops::Range<usize> {
+        self.cu_tokens[row] as usize..self.cu_tokens[row + 1] as usize
+    }
+
+    fn table(&self, row: usize) -> &[u32] {
+        &self.block_ids[self.cu_blocks[row] as usize..self.cu_blocks[row + 1] as usize]
+    }
+
+    /// Every position has a block that exists, and rows are consecutive.
+    fn check(&self, blocks: usize) {
+        for row in 0..self.count() {
+            let positions = &self.positions[self.tokens(row)];
+            let table = self.table(row);
+            assert!(
+                positions.windows(2).all(|p| p[1] == p[0] + 1),
+                "positions of row {row}"
+            );
+            if let Some(&last) = positions.last() {
+                let needed = last as usize / BLOCK + 1;
+                assert!(
+                    table.len() >= needed,
+                    "row {row} has no block for position {last}"
+                );
+                assert!(
+                    table[..needed].iter().all(|&b| (b as usize) < blocks),
+                    "a block of row {row} is out of range"
+                );
+            }
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one body for two element types")]
+fn store<'a, E: Copy + Send>(
+    compute: &Compute,
+    rows: &Rows<'_>,
+    (kv_heads, dim): (usize, usize),
+    keys: &mut [[E; BLOCK]],
+    values: &mut [[E; LANES]],
+    key: impl Fn(usize, usize) -> &'a [f32] + Sync,
+    value: impl Fn(usize, usize) -> &'a [f32] + Sync,
+    round: impl Fn(f32) -> E + Sync,
+) {
+    let vectors = dim.div_ceil(LANES);
+    let (keys, values) = (SharedSlice::new(keys), SharedSlice::new(values));
+    compute.run(kv_heads, |head| {
+        for row in 0..rows.count() {
+            let table = rows.table(row);
+            for token in rows.tokens(row) {
+                let position = rows.positions[token] as usize;
+                let (block, slot) = (table[position / BLOCK] as usize, position % BLOCK);
+                let tile = block * kv_heads + head;
+                // SAFETY: a task touches only the tiles of its own head.
+                let (k, v) = unsafe {
+                    (
+                        keys.range_mut(tile * dim, dim),
+                        values.range_mut((tile * BLOCK + slot) * vectors, vectors),
+                    )
+                };
+                for (k, &x) in k.iter_mut().zip(key(token, head)) {
+                    k[slot] = round(x);
+                }
+                for (v, &x) in v.as_flattened_mut().iter_mut().zip(value(token, head)) {
+                    *v = round(x);
+                }
+            }
+        }
+    });
+}
+
+/// Shape and rules of one layer's attention.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads; a multiple of the key/value heads.
+    pub heads: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// A query at position `p` sees positions above `p - window` only.
+    pub window: Option<usize>,
+}
+
+/// Causal attention of a step's queries over their own sequences' cache, which
+/// already holds the step's keys and values.
+///
+/// `q` is `[tokens, q_stride]` with the heads in front, `out` is
+/// `[tokens, heads * head_dim]`.
+///
+/// # Panics
+/// If sizes disagree or a position has no block.
+pub fn paged_attention(
+    compute: &Compute,
+    shape: &AttentionShape,
+    memory: &KvMemory,
+    rows: &Rows<'_>,
+    (q, q_stride): (&[f32], usize),
+    out: &mut [f32],
+) {
+    let (kv_heads, dim) = (memory.kv_heads, memory.head_dim);
+    assert!(
+        shape.heads.is_multiple_of(kv_heads),
+        "heads to share key/value heads"
+    );
+    assert!(q_stride >= shape.heads * dim, "stride of the queries");
+    assert_eq!(
+        q.len(),
+        rows.positions.len() * q_stride,
+        "size of the queries"
+    );
+    assert_eq!(
+        out.len(),
+        rows.positions.len() * shape.heads * dim,
+        "size of the output"
+    );
+    rows.check(memory.blocks);
+
+    // Tasks: for each row, groups of tokens whose queries of one key/value head
+    // fill one pass; times key/value heads.
+    let group = shape.heads / kv_heads;
+    let per_task = (MAX_QUERIES / group).max(1);
+    let mut chunks = Vec::with_capacity(rows.positions.len());
+    for row in 0..rows.count() {
+        let tokens = rows.tokens(row);
+        chunks.extend(
+            tokens
+                .clone()
+                .step_by(per_task)
+                .map(|t| (row, t..(t + per_task).min(tokens.end))),
+        );
+    }
+    let out = SharedSlice::new(out);
+    compute.run(chunks.len() * kv_heads, |task| {
+        let (row, tokens) = &chunks[task / kv_heads];
+        let queries = Queries {
+            shape,
+            rows,
+            q,
+            q_stride,
+            out: &out,
+            row: *row,
+            tokens: tokens.clone(),
+            kv_head: task % kv_heads,
+            kv_heads,
+            dim,
+        };
+        match &memory.data {
+            Data::Bf16 { keys, values } => compute.isa().run(Attend {
+                queries,
+                keys,
+                values,
+            }),
+            Data::F32 { keys, values } => compute.isa().run(Attend {
+                queries,
+                keys,
+                values,
+            }),
+        }
+    });
+}
+
+/// Sixteen stored numbers.
+trait Stored: Copy + Sync {
+    fn load<S: Simd>(simd: S, src: &[Self; LANES]) -> S::V;
+}
+
+impl Stored for u16 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, src: &[Self; LANES]) -> S::V {
+        simd.load_bf16(src)
+    }
+}
+
+impl Stored for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, src: &[Self; LANES]) -> S::V {
+        simd.load(src)
+    }
+}
+
+/// The queries of one task: some tokens of a row, the heads of one group.
+struct Queries<'a> {
+    shape: &'a AttentionShape,
+    rows: &'a Rows<'a>,
+    q: &'a [f32],
+    q_stride: usize,
+    out: &'a SharedSlice<'a, f32>,
+    row: usize,
+    tokens: std::ops::Range<usize>,
+    kv_head: usize,
+    kv_heads: usize,
+    dim: usize,
+}
+
+struct Attend<'a, E> {
+    queries: Queries<'a>,
+    keys: &'a [[E; BLOCK]],
+    values: &'a [[E; LANES]],
+}
+
+/// What one query has gathered so far.
+#[derive(Clone, Copy)]
+struct Running {
+    largest: f32,
+    sum: f32,
+    out: [[f32; LANES]; MAX_VECTORS],
+}
+
+impl<E: Stored> Kernel for Attend<'_, E> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let group = self.queries.shape.heads / self.queries.kv_heads;
+        let total = self.queries.tokens.len() * group;
+        let mut first = 0;
+        while first < total {
+            let take = (total - first).min(MAX_QUERIES);
+            match take {
+                8.. => self.pass::<S, 8>(simd, first),
+                7 => self.pass::<S, 7>(simd, first),
+                6 => self.pass::<S, 6>(simd, first),
+                5 => self.pass::<S, 5>(simd, first),
+                4 => self.pass::<S, 4>(simd, first),
+                3 => self.pass::<S, 3>(simd, first),
+                2 => self.pass::<S, 2>(simd, first),
+                _ => self.pass::<S, 1>(simd, first),
+            }
+            first += take;
+        }
+    }
+}
+
+impl<E: Stored> Attend<'_, E> {
+    /// Walks the cache once for the `Q` queries from `first` on (query `i` is head
+    /// `i % group` of the group, of token `i / group` of the task).
+    #[inline(always)]
+    fn pass<S: Simd, const Q: usize>(&self, simd: S, first: usize) {
+        let Queries {
+            shape,
+            rows,
+            kv_heads,
+            kv_head,
+            dim,
+            ..
+        } = self.queries;
+        let group = shape.heads / kv_heads;
+        let token = |i: usize| self.queries.tokens.start + (first + i) / group;
+        let head = |i: usize| kv_head * group + (first + i) % group;
+        let mut q = [[0.0_f32; MAX_HEAD_DIM]; Q];
+        for (i, q) in q.iter_mut().enumerate() {
+            let at = token(i) * self.queries.q_stride + head(i) * dim;
+            for (q, &x) in q.iter_mut().zip(&self.queries.q[at..at + dim]) {
+                *q = x * shape.scale;
+            }
+        }
+        // The positions that query `i` sees.
+        let seen: [(usize, usize); Q] = from_fn(|i| {
+            let end = rows.positions[token(i)] as usize + 1;
+            (shape.window.map_or(0, |w| end.saturating_sub(w)), end)
+        });
+        let mut state = [Running {
+            largest: f32::NEG_INFINITY,
+            sum: 0.0,
+            out: [[0.0; LANES]; MAX_VECTORS],
+        }; Q];
+        let begin = seen.iter().map(|s| s.0).min().unwrap_or(0) / BLOCK;
+        let end = seen.iter().map(|s| s.1).max().unwrap_or(0).div_ceil(BLOCK);
+        let table = rows.table(self.queries.row);
+        let vectors = dim.div_ceil(LANES);
+        for (block, &id) in table.iter().enumerate().take(end).skip(begin) {
+            let tile = id as usize * kv_heads + kv_head;
+            let keys = &self.keys[tile * dim..(tile + 1) * dim];
+            let values = &self.values[tile * BLOCK * vectors..(tile + 1) * BLOCK * vectors];
+            let range = |i: usize| {
+                let from = |p: usize| p.saturating_sub(block * BLOCK).min(BLOCK);
+                (from(seen[i].0), from(seen[i].1))
+            };
+            if (0..Q).all(|i| range(i) == range(0)) {
+                let (lo, hi) = range(0);
+                gather::<S, E, Q>(simd, &mut state, &q, keys, values, vectors, lo, hi);
+            } else {
+                for i in 0..Q {
+                    let (lo, hi) = range(i);
+                    let (state, q) = (
+                        std::array::from_mut(&mut state[i]),
+                        std::array::from_ref(&q[i]),
+                    );
+                    gather::<S, E, 1>(simd, state, q, keys, values, vectors, lo, hi);
+                }
+            }
+        }
+        for (i, state) in state.iter().enumerate() {
+            let at = (token(i) * shape.heads + head(i)) * dim;
+            // SAFETY: each (token, head) belongs to one task.
+            let out = unsafe { self.queries.out.range_mut(at, dim) };
+            for (out, &x) in out.iter_mut().zip(state.out.as_flattened()) {
+                *out = x / state.sum;
+            }
+        }
+    }
+}
+
+/// Adds positions `lo..hi` of one block to `Q` queries.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "an inner loop with its operands")]
+fn gather<S: Simd, E: Stored, const Q: usize>(
+    simd: S,
+    state: &mut [Running; Q],
+    q: &[[f32; MAX_HEAD_DIM]; Q],
+    keys: &[[E; BLOCK]],
+    values: &[[E; LANES]],
+    vectors: usize,
+    lo: usize,
+    hi: usize,
+) {
+    if lo >= hi {
+        return;
+    }
+    let mut even = [simd.splat(0.0); Q];
+    let mut odd = [simd.splat(0.0); Q];
+    for (d, pair) in keys.chunks_exact(2).enumerate() {
+        let (k0, k1) = (E::load(simd, &pair[0]), E::load(simd, &pair[1]));
+        for i in 0..Q {
+            even[i] = simd.fma(simd.splat(q[i][2 * d]), k0, even[i]);
+            odd[i] = simd.fma(simd.splat(q[i][2 * d + 1]), k1, odd[i]);
+        }
+    }
+    let mut p = [[0.0_f32; BLOCK]; Q];
+    let mut rescale = [0.0_f32; Q];
+    for i in 0..Q {
+        let score = simd.keep(simd.add(even[i], odd[i]), lo, hi, f32::NEG_INFINITY);
+        let block_largest = simd.largest(score);
+        let old = state[i].largest;
+        let largest = if block_largest > old {
+            block_largest
+        } else {
+            old
+        };
+        let mut corr = [0.0; LANES];
+        simd.store(simd.exp(simd.splat(old - largest)), &mut corr);
+        rescale[i] = corr[0];
+        let weight = simd.exp(simd.sub(score, simd.splat(largest)));
+        let weight = simd.keep(weight, lo, hi, 0.0);
+        simd.store(weight, &mut p[i]);
+        state[i].largest = largest;
+        state[i].sum = state[i].sum * rescale[i] + simd.sum(weight);
+    }
+    for j in 0..vectors {
+        let mut acc: [S::V; Q] =
+            from_fn(|i| simd.mul(simd.load(&state[i].out[j]), simd.splat(rescale[i])));
+        for t in lo..hi {
+            let v = E::load(simd, &values[t * vectors + j]);
+            for i in 0..Q {
+                acc[i] = simd.fma(simd.splat(p[i][t]), v, acc[i]);
+            }
+        }
+        for i in 0..Q {
+            simd.store(acc[i], &mut state[i].out[j]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! Root mean square normalisation.
+
+use crate::Isa;
+use crate::isa::Kernel;
+use crate::simd::{LANES, Simd};
+
+/// `out = x / sqrt(mean(x^2) + eps) * weight`, all of the same length.
+///
+/// Lane `i` sums the squares of `x[i], x[i + 16], ...` in that order; the lanes
+/// are then added in halves. Source: Zhang and Sennrich, 2019.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert!(
+        x.len() == weight.len() && x.len() == out.len(),
+        "lengths of a norm"
+    );
+    isa.run(RmsNorm {
+        x,
+        weight,
+        eps,
+        out,
+    });
+}
+
+struct RmsNorm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Kernel for RmsNorm<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (chunks, tail) = self.x.as_chunks::<LANES>();
+        let mut squares = simd.splat(0.0);
+        for chunk in chunks {
+            let v = simd.load(chunk);
+            squares = simd.fma(v, v, squares);
+        }
+        if !tail.is_empty() {
+            let mut padded = [0.0; LANES];
+            padded[..tail.len()].copy_from_slice(tail);
+            let v = simd.load(&padded);
+            squares = simd.fma(v, v, squares);
+        }
+        let mean = simd.sum(squares) / self.x.len() as f32;
+        let scale = 1.0 / (mean + self.eps).sqrt();
+        for ((out, &x), &weight) in self.out.iter_mut().zip(self.x).zip(self.weight) {
+            *out = x * scale * weight;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equals_the_formula_and_every_instruction_set_agrees() {
+        for len in [1, 5, 16, 24, 33, 896] {
+            let x: Vec<f32> = (0..len).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
+            let weight: Vec<f32> = (0..len).map(|i| 1.0 + i as f32 / 100.0).collect();
+            let mean = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / len as f64;
+            let mut want = vec![0.0; len];
+            rms_norm(Isa::Scalar, &x, &weight, 1e-5, &mut want);
+            for i in 0..len {
+                let exact = f64::from(x[i]) / (mean + 1e-5).sqrt() * f64::from(weight[i]);
+                assert!((f64::from(want[i]) - exact).abs() <= 1e-6 * exact.abs().max(1.0));
+            }
+            for isa in Isa::available() {
+                let mut got = vec![0.0; len];
+                rms_norm(isa, &x, &weight, 1e-5, &mut got);
+                assert_eq!(got, want, "{}", isa.name());
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Qwen2 and Qwen2.5: Llama with biases on Q, K and V.
+//! Source: Hugging Face `modeling_qwen2.py`.
+
+use super::Architecture;
+use crate::model::{DecoderSpec, Hyper, ModelError, Stored};
+
+pub(super) static QWEN2: Architecture = Architecture {
+    name: "qwen2",
+    hf: &["Qwen2ForCausalLM"],
+    gguf: &["qwen2"],
+    spec,
+};
+
+fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
+    let mut spec = DecoderSpec::standard(hyper)?;
+    spec.qkv_bias = Stored::Always;
+    spec.windows = hyper.qwen_windows(spec.num_layers)?;
+    Ok(spec)
+}

@@ -1,0 +1,71 @@
+//! The model, its workers and its cache memory on this machine's CPU.
+
+use crate::engine::batch::{Batch, ExecError, Executor, StepResult};
+use crate::model::{Model, Scratch};
+use choral_kernels::Compute;
+use choral_kernels::attention::KvMemory;
+use std::sync::Arc;
+
+/// Runs a [`Model`] on the CPU.
+#[derive(Debug)]
+pub struct CpuExecutor {
+    model: Arc<Model>,
+    compute: Compute,
+    kv: Vec<KvMemory>,
+    num_blocks: usize,
+    scratch: Scratch,
+}
+
+impl CpuExecutor {
+    /// Reserves memory for `num_blocks` blocks of keys and values.
+    #[must_use]
+    pub fn new(model: Arc<Model>, compute: Compute, num_blocks: usize) -> Self {
+        let kv = model.kv_memory(num_blocks);
+        let scratch = Scratch::new(model.numeric());
+        Self {
+            model,
+            compute,
+            kv,
+            num_blocks,
+            scratch,
+        }
+    }
+}
+
+impl Executor for CpuExecutor {
+    fn vocab_size(&self) -> usize {
+        self.model.spec().vocab_size
+    }
+
+    fn num_layers(&self) -> usize {
+        self.model.spec().num_layers
+    }
+
+    fn num_blocks(&self) -> usize {
+        self.num_blocks
+    }
+
+    fn block_bytes(&self) -> usize {
+        self.model.kv_block_bytes()
+    }
+
+    fn forward(&mut self, batch: &Batch, result: &mut StepResult) -> Result<(), ExecError> {
+        for &(from, to) in &batch.copies {
+            for layer in &mut self.kv {
+                layer.copy_block(from.0, to.0);
+            }
+        }
+        self.model.forward(
+            &self.compute,
+            &mut self.kv,
+            batch,
+            &mut self.scratch,
+            result,
+        );
+        Ok(())
+    }
+
+    fn run_parallel(&self, n: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.compute.run(n, task);
+    }
+}

@@ -1,0 +1,5 @@
+//! Executors: what computes a step.
+
+mod cpu;
+
+pub use cpu::CpuExecutor;

@@ -1,0 +1,140 @@
+//! A model: what its file says, its weights made ready, and one step through it.
+//!
+//! [`Hyper`] reads settings, an [`Architecture`](crate::arch::Architecture) turns
+//! them into a [`DecoderSpec`], the loader packs the tensors that the spec needs,
+//! and [`Model::forward`] runs any spec. Knows nothing of requests or scheduling.
+
+mod decoder;
+mod hyper;
+mod loader;
+mod names;
+mod rope_config;
+mod spec;
+
+pub use decoder::{Model, Scratch};
+pub use hyper::{Hyper, Key};
+pub use names::Role;
+pub use spec::{DecoderSpec, RopeScaling, RopeSpec, Stored};
+
+use choral_formats::{Dtype, FormatError, TensorSource};
+use choral_kernels::matmul::Element;
+use std::path::PathBuf;
+
+/// The arithmetic of an engine, chosen once and never mixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Numeric {
+    /// Weights and activations of matrix products rounded to bf16, sums in f32;
+    /// keys and values in bf16.
+    #[default]
+    Bf16,
+    /// Everything in f32: the strict mode, for conformance.
+    F32,
+}
+
+impl Numeric {
+    /// The name that [`std::str::FromStr`] takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+        }
+    }
+
+    /// What matrix products are computed from.
+    pub fn element(self) -> Element {
+        match self {
+            Self::Bf16 => Element::Bf16,
+            Self::F32 => Element::F32,
+        }
+    }
+}
+
+impl std::str::FromStr for Numeric {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "bf16" => Ok(Self::Bf16),
+            "f32" => Ok(Self::F32),
+            other => Err(format!("unknown numeric `{other}`, expected bf16 or f32")),
+        }
+    }
+}
+
+/// Why a file cannot be made into a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The file itself, or a setting in it.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A family that choral does not run.
+    #[error("unknown architecture `{found}`, expected one of: {known}")]
+    UnknownArchitecture {
+        /// What the file says.
+        found: String,
+        /// What could be run.
+        known: String,
+    },
+    /// A tensor that the architecture needs is not there.
+    #[error("{}: tensor `{name}` is missing", file.display())]
+    MissingTensor {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor has another shape than the settings say.
+    #[error("{}: tensor `{name}` is {found:?}, expected {expected:?}", file.display())]
+    Shape {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The shape that follows from the settings, outermost dimension first.
+        expected: Vec<usize>,
+        /// The shape that the file states.
+        found: Vec<usize>,
+    },
+    /// A tensor is of a type that it cannot be of.
+    #[error("{}: tensor `{name}` is of type {found}, expected {expected}", file.display())]
+    Dtype {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What could be used.
+        expected: &'static str,
+        /// The type that the file states.
+        found: Dtype,
+    },
+    /// A context longer than the model's was asked for, or none.
+    #[error("context of {asked} tokens asked for, the model has {most}")]
+    Context {
+        /// What was asked for.
+        asked: usize,
+        /// The model's context.
+        most: usize,
+    },
+    /// The memory budget does not hold a single block of keys and values, or not
+    /// one sequence.
+    #[error("{budget} bytes for keys and values hold {found} tokens, expected at least {needed}")]
+    KvBudget {
+        /// The budget in bytes.
+        budget: u64,
+        /// How many tokens fit.
+        found: usize,
+        /// How many must.
+        needed: usize,
+    },
+}
+
+impl ModelError {
+    pub(crate) fn missing_tensor(source: &dyn TensorSource, name: &str) -> Self {
+        Self::MissingTensor {
+            file: source.path().to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Logits of small models against Hugging Face transformers, and against
+//! dequantised weights for quantised files.
+//!
+//! The repository's `golden/` holds a part of the set; `CHORAL_GOLDEN` may point at
+//! the whole. Values and tolerances: `golden/README.md`.
+
+use base64::Engine as _;
+use choral::engine::batch::{BLOCK_TOKENS, Batch, BlockId, Executor, StepResult};
+use choral::exec::CpuExecutor;
+use choral::model::{Model, Numeric};
+use choral_formats::ModelFile;
+use choral_kernels::{Compute, Isa};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn golden_sets() -> Vec<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden");
+    let all = std::env::var_os("CHORAL_GOLDEN").map(PathBuf::from);
+    std::iter::once(own).chain(all).collect()
+}
+
+const FAMILIES: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
+
+/// Folders of models of the families that choral runs.
+fn models() -> Vec<(PathBuf, Value)> {
+    let mut found = Vec::new();
+    for set in golden_sets() {
+        let folders = std::fs::read_dir(set.join("models")).expect("a golden set has models");
+        for folder in folders {
+            let path = folder.expect("a readable folder").path();
+            let golden = read(&path.join("golden.json"));
+            if FAMILIES.contains(&golden["model_type"].as_str().unwrap_or("")) {
+                found.push((path, golden));
+            }
+        }
+    }
+    assert!(found.len() >= 5, "the golden set is incomplete");
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+fn read(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).expect("golden files are JSON")
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    let bytes = base64::prelude::BASE64_STANDARD
+        .decode(value.as_str().expect("base64"))
+        .expect("base64");
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&b| f32::from_le_bytes(b))
+        .collect()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    let ids = value.as_array().expect("ids");
+    ids.iter()
+        .map(|id| id.as_u64().expect("an id") as u32)
+        .collect()
+}
+
+/// What one prompt gave.
+struct Scored {
+    last_logits: Vec<f32>,
+    hidden_l2: Vec<f32>,
+}
+
+/// Runs all prompts as one ragged batch.
+fn score(path: &Path, numeric: Numeric, prompts: &[Vec<u32>]) -> Vec<Scored> {
+    let file = Arc::new(ModelFile::open(path).expect("a good model"));
+    let compute = Compute::new(Isa::detect(), 2);
+    let model = Arc::new(Model::load(&file, numeric, &compute).expect("a good model"));
+    let blocks: usize = prompts.iter().map(|p| p.len().div_ceil(BLOCK_TOKENS)).sum();
+    let mut executor = CpuExecutor::new(Arc::clone(&model), compute, blocks);
+    let mut batch = Batch::default();
+    batch.clear();
+    let mut next_block = 0..blocks as u32;
+    for prompt in prompts {
+        batch.token_ids.extend(prompt);
+        batch.positions.extend(0..prompt.len() as u32);
+        batch.cu_tokens.push(batch.token_ids.len() as u32);
+        let needed = prompt.len().div_ceil(BLOCK_TOKENS);
+        batch
+            .block_ids
+            .extend(next_block.by_ref().take(needed).map(BlockId));
+        batch.cu_blocks.push(batch.block_ids.len() as u32);
+        batch.logit_tokens.push(batch.token_ids.len() as u32 - 1);
+    }
+    batch.hidden_tokens.clone_from(&batch.logit_tokens);
+    let mut result = StepResult::default();
+    executor.forward(&batch, &mut result).expect("a step");
+    let logits = result.logits.chunks(executor.vocab_size());
+    let hidden = result.hidden_l2.chunks(executor.num_layers() + 1);
+    logits
+        .zip(hidden)
+        .map(|(l, h)| Scored {
+            last_logits: l.to_vec(),
+            hidden_l2: h.to_vec(),
+        })
+        .collect()
+}
+
+fn largest_difference(got: &[f32], want: &[f32], std: f32) -> f32 {
+    let differences = got.iter().zip(want).map(|(g, w)| (g - w).abs() / std);
+    differences.fold(0.0, f32::max)
+}
+
+fn prompts(golden: &Value) -> Vec<(&String, &Value)> {
+    golden["prompts"]
+        .as_object()
+        .expect("prompts")
+        .iter()
+        .collect()
+}
+
+fn check_hf(numeric: Numeric, logit_tolerance: f32, hidden_tolerance: f32) {
+    for (path, golden) in models() {
+        if !path.join("hf").exists() {
+            continue;
+        }
+        let prompts = prompts(&golden);
+        let inputs: Vec<Vec<u32>> = prompts.iter().map(|(_, p)| ids(&p["ids"])).collect();
+        let scored = score(&path.join("hf"), numeric, &inputs);
+        for ((name, prompt), got) in prompts.iter().zip(&scored) {
+            let case = format!("{} {name}", path.display());
+            for (layer, want) in prompt["hidden"]
+                .as_array()
+                .expect("norms")
+                .iter()
+                .enumerate()
+            {
+                let want = want["l2_last"].as_f64().expect("a norm") as f32;
+                let relative = (got.hidden_l2[layer] / want - 1.0).abs();
+                assert!(
+                    relative <= hidden_tolerance,
+                    "{case}: layer {layer} off by {relative}"
+                );
+            }
+            let want = floats(&prompt["last"]["logits_f32_b64"]);
+            assert_eq!(got.last_logits.len(), want.len(), "{case}: vocabulary");
+            let std = prompt["last"]["std"].as_f64().expect("std") as f32;
+            let difference = largest_difference(&got.last_logits, &want, std);
+            assert!(
+                difference <= logit_tolerance,
+                "{case}: logits off by {difference} std"
+            );
+        }
+    }
+}
+
+#[test]
+fn safetensors_in_f32_give_the_logits_of_transformers() {
+    check_hf(Numeric::F32, 1e-3, 2e-3);
+}
+
+#[test]
+fn safetensors_in_bf16_stay_within_its_rounding() {
+    check_hf(Numeric::Bf16, 5e-2, 5e-2);
+}
+
+#[test]
+fn gguf_files_in_f32_give_the_logits_of_their_dequantised_weights() {
+    let mut files = 0;
+    for (path, golden) in models() {
+        if !path.join("gguf_golden.json").exists() {
+            continue;
+        }
+        let reference = read(&path.join("gguf_golden.json"));
+        for (kind, entry) in reference["files"].as_object().expect("files") {
+            let file = path
+                .join("gguf")
+                .join(entry["file"].as_str().expect("a name"));
+            if !file.exists() {
+                continue;
+            }
+            files += 1;
+            let unquantised = reference["base"] == *kind && reference["gguf_equals_hf"] == true;
+            let prompts = prompts(&golden);
+            let inputs: Vec<Vec<u32>> = prompts.iter().map(|(_, p)| ids(&p["ids"])).collect();
+            let scored = score(&file, Numeric::F32, &inputs);
+            for ((name, prompt), got) in prompts.iter().zip(&scored) {
+                let (want, tolerance) = if unquantised {
+                    (&prompt["last"], 1e-3)
+                } else {
+                    (&entry["prompts"][name.as_str()]["dequant_f32"], 2e-3)
+                };
+                if want.is_null() {
+                    continue;
+                }
+                let std = want["std"].as_f64().expect("std") as f32;
+                let got: Vec<f32> = ids(&want["top_ids"])
+                    .iter()
+                    .map(|&id| got.last_logits[id as usize])
+                    .collect();
+                let top: Vec<f32> = want["top_logits"]
+                    .as_array()
+                    .expect("logits")
+                    .iter()
+                    .map(|x| x.as_f64().expect("a logit") as f32)
+                    .collect();
+                let difference = largest_difference(&got, &top, std);
+                assert!(
+                    difference <= tolerance,
+                    "{} {name}: off by {difference} std",
+                    file.display()
+                );
+            }
+        }
+    }
+    assert!(files >= 4, "the golden set is incomplete");
+}
