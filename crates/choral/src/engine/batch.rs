@@ -68,9 +68,9 @@ impl Batch {
         block_ids: &[BlockId],
     ) -> usize {
         let first = self.token_ids.len();
-        token_ids
-            .iter()
-            .for_each(|ids| self.token_ids.extend_from_slice(ids));
+        for piece in token_ids {
+            self.token_ids.extend_from_slice(piece);
+        }
         let end = start + self.token_ids.len() - first;
         self.positions.extend((start..end).map(|p| p as u32));
         self.cu_tokens.push(self.token_ids.len() as u32);

@@ -203,10 +203,6 @@ impl BlockLedger {
         }
     }
 
-    pub(crate) fn refs(&self, block: BlockId) -> u32 {
-        self.pool.refs(block)
-    }
-
     /// Checks the module's invariants against all tables that exist.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn check_integrity<'a>(

@@ -9,14 +9,14 @@ use std::ops::ControlFlow;
 
 impl Scheduler {
     /// Takes in what a step computed: one draw for each that its rows asked for,
-    /// in their order. Appends what came of each to `committed`.
+    /// in their order. Appends what came of each to `committed`, in the same order.
     pub(crate) fn commit(
         &mut self,
         step: &ScheduledStep,
         draws: &[Draw],
         committed: &mut Vec<Committed>,
     ) {
-        let mut num_taken = 0;
+        let mut draws = draws.iter().copied();
         for row in &step.rows {
             let sequence = &mut self.slab[row.seq];
             sequence.num_computed = row.start + row.len;
@@ -34,13 +34,13 @@ impl Scheduler {
             let first_choice = sequence.choice;
             let mut own = None;
             for choice in first_choice..=first_choice + num_forks {
-                let draw = (row.num_draws > 0).then_some(num_taken);
-                num_taken += draw.iter().len();
-                let verdict = judge(&self.slab[row.seq], draw.map(|at| draws[at]));
+                let has_draw = row.num_draws > 0;
+                let draw = has_draw.then(|| draws.next().expect("one for each"));
+                let verdict = judge(&self.slab[row.seq], draw);
                 committed.push(Committed {
                     request: row.request,
                     choice,
-                    draw,
+                    has_draw,
                     finish: verdict.clone().break_value(),
                 });
                 match verdict.continue_value() {
@@ -56,7 +56,7 @@ impl Scheduler {
                 None => self.end(row.seq),
             }
         }
-        debug_assert_eq!(num_taken, draws.len(), "every draw was asked for");
+        debug_assert_eq!(draws.len(), 0, "every draw was asked for");
     }
 
     /// Ends all sequences of a step that could not be computed.

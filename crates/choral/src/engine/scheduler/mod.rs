@@ -176,19 +176,16 @@ impl Scheduler {
         loop {
             let sequence = &mut self.slab[id];
             let position = sequence.num_computed;
-            match self.ledger.make_writable(&mut sequence.table, position) {
-                Ok(copy) => {
-                    batch.copies.extend(copy);
-                    return Ok(());
-                }
-                Err(OutOfBlocks) => {
-                    let victim = self.running.pop().expect("`id` runs");
-                    self.preempt(victim);
-                    step.num_preempted += 1;
-                    if victim == id {
-                        return Err(OutOfBlocks);
-                    }
-                }
+            let made = self.ledger.make_writable(&mut sequence.table, position);
+            if let Ok(copy) = made {
+                batch.copies.extend(copy);
+                return Ok(());
+            }
+            let victim = self.running.pop().expect("`id` runs");
+            self.preempt(victim);
+            step.num_preempted += 1;
+            if victim == id {
+                return Err(OutOfBlocks);
             }
         }
     }
@@ -420,8 +417,12 @@ impl Scheduler {
         self.running.len()
     }
 
-    pub(crate) fn num_waiting(&self) -> usize {
-        self.waiting.len()
+    /// Sequences that wait and whose prompt has run before: preempted ones, and
+    /// answers that split off when no slot was free.
+    pub(crate) fn num_waiting_again(&self) -> usize {
+        // The queue is served by age, so what was served before comes first.
+        self.waiting
+            .partition_point(|&id| self.slab[id].was_admitted)
     }
 
     pub(crate) fn ledger(&self) -> &BlockLedger {

@@ -77,7 +77,7 @@ impl Rules {
 #[derive(Debug)]
 pub(crate) struct Sequence {
     pub(super) request: RequestId,
-    /// Which of the request's answers.
+    /// Which of the request's answers; the first one, while they are not split.
     pub(super) choice: u32,
     /// When its request came: the lower, the older, the sooner it runs.
     pub(super) arrival: u64,
@@ -103,6 +103,10 @@ impl Sequence {
             prompt: &self.prompt,
             output: &self.output,
         }
+    }
+
+    pub(crate) fn choice(&self) -> u32 {
+        self.choice
     }
 
     pub(super) fn len(&self) -> usize {

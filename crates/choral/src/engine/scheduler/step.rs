@@ -61,10 +61,6 @@ impl ScheduledStep {
         self.num_decode_tokens = 0;
         self.num_prefill_tokens = 0;
     }
-
-    pub(crate) fn num_tokens(&self) -> usize {
-        self.num_decode_tokens + self.num_prefill_tokens
-    }
 }
 
 /// What came of one draw.
@@ -80,8 +76,8 @@ pub(crate) enum Draw {
 pub(crate) struct Committed {
     pub(crate) request: RequestId,
     pub(crate) choice: u32,
-    /// Which draw it was; `None` where nothing was to be drawn.
-    pub(crate) draw: Option<usize>,
+    /// Whether the next draw was for it; not if nothing was to be drawn.
+    pub(crate) has_draw: bool,
     /// Whether and how it ended the answer.
     pub(crate) finish: Option<Finish>,
 }

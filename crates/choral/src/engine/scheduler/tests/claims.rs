@@ -64,7 +64,7 @@ fn an_admission_leaves_a_block_for_every_sequence_that_runs() {
     driver.add(Spec::new(tokens(1, 20), 2)); // 2 more would leave 1 for two to grow
     driver.step();
     assert_eq!(driver.scheduler.num_running(), 1);
-    assert_eq!(driver.scheduler.num_waiting(), 1);
+    assert_eq!(driver.scheduler.waiting.len(), 1);
     let driver = run_and_check(driver);
     assert_eq!(driver.scheduler.totals().num_preemptions, 0);
 }
@@ -270,7 +270,7 @@ fn the_youngest_gives_way_and_its_answer_does_not_change() {
         assert_eq!(rows(&driver).len(), 1);
         assert_eq!(rows(&driver)[0].0, 0, "the older one runs");
         // Nobody is let in with what was just taken away.
-        assert_eq!(driver.scheduler.num_waiting(), 1);
+        assert_eq!(driver.scheduler.waiting.len(), 1);
         run_and_check(driver);
     }
 }

@@ -179,11 +179,14 @@ impl Driver {
         let (draws, drawn) = self.draw();
         let mut committed = Vec::new();
         self.scheduler.commit(&self.step, &draws, &mut committed);
+        let mut drawn = drawn.into_iter();
         for commit in committed {
             let results = &mut self.results[commit.request.0 as usize];
             let answer = results.answers.entry(commit.choice).or_default();
             assert_eq!(answer.finish, None, "nothing comes after the end");
-            answer.drawn.extend(commit.draw.map(|at| drawn[at].clone()));
+            if commit.has_draw {
+                answer.drawn.extend(drawn.next());
+            }
             answer.finish = commit.finish;
         }
         self.scheduler.check_integrity().expect("integrity");
@@ -229,7 +232,10 @@ impl Driver {
         let num_tokens = self.batch.token_ids.len();
         assert!(num_tokens <= self.config.max_num_batched_tokens);
         assert_eq!(num_tokens, rows.iter().map(|row| row.len).sum::<usize>());
-        assert_eq!(num_tokens, self.step.num_tokens());
+        assert_eq!(
+            num_tokens,
+            self.step.num_decode_tokens + self.step.num_prefill_tokens
+        );
         assert!(rows.iter().all(|row| row.len <= self.config.prefill_chunk));
         let num_prompt_rows: usize = rows.iter().map(|row| row.prompt_positions.len()).sum();
         assert!(num_prompt_rows <= self.config.max_prompt_logit_rows);
