@@ -5,6 +5,7 @@ pub mod arch;
 pub mod engine;
 pub mod exec;
 mod kv;
+pub mod machine;
 pub mod model;
 pub mod nn;
 pub mod sampling;
