@@ -10,7 +10,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         builder = builder.model(path);
     }
     let engine = builder.build()?;
-    let prompts = ["Once upon a time", "Hello my name is", "The future of AI is"];
+    let prompts = [
+        "Once upon a time",
+        "Hello my name is",
+        "The future of AI is",
+    ];
     let params = SamplingParams {
         max_tokens: Some(40),
         seed: Some(42),

@@ -13,7 +13,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = ModelFile::Gguf(Gguf::from_bytes(demo::NAME, demo::MODEL)?);
     let tokenizer = Tokenizer::from_file(&file)?;
     let decoder = Decoder::demo()?;
-    let options = EncodeOptions { add_special: true, parse_special: false };
+    let options = EncodeOptions {
+        add_special: true,
+        parse_special: false,
+    };
     let prompt = tokenizer.encode("Once upon a time", options)?;
     let mut sentences = 0;
     let tokens = decoder.generate(
@@ -24,7 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         tokenizer.eos_token_ids(),
         |token| {
             // Stop after the third sentence.
-            let text = tokenizer.decode(&[token.token_id], false).unwrap_or_default();
+            let text = tokenizer
+                .decode(&[token.token_id], false)
+                .unwrap_or_default();
             sentences += text.matches('.').count();
             sentences < 3
         },

@@ -177,7 +177,7 @@ impl EngineBuilder {
     pub fn open(&self) -> Result<ModelFile, FormatError> {
         match &self.path {
             Some(path) => ModelFile::open(path),
-            None => Gguf::from_bytes(demo::NAME, demo::MODEL).map(ModelFile::from),
+            None => Gguf::from_bytes(demo::NAME, demo::MODEL).map(ModelFile::Gguf),
         }
     }
 
@@ -190,7 +190,10 @@ impl EngineBuilder {
         let file = Arc::new(self.open()?);
         let isa = self.isa.map_or_else(Isa::from_env, Ok)?;
         let machine = Machine::here();
-        let threads = self.threads.unwrap_or_else(|| machine.compute_threads()).max(1);
+        let threads = self
+            .threads
+            .unwrap_or_else(|| machine.compute_threads())
+            .max(1);
 
         let (architecture, hyper) = Hyper::open(&file)?;
         let spec = (architecture.spec)(&hyper)?;
@@ -258,5 +261,9 @@ fn check_vocabulary(
     if tokens <= rows {
         return Ok(());
     }
-    Err(BuildError::Vocabulary { path: path.to_owned(), tokens, rows })
+    Err(BuildError::Vocabulary {
+        path: path.to_owned(),
+        tokens,
+        rows,
+    })
 }
