@@ -8,3 +8,4 @@ pub mod machine;
 pub mod model;
 pub mod nn;
 pub mod sampling;
+pub mod text;
