@@ -24,5 +24,7 @@ pub use answer::{
 };
 pub use key::{RowKey, fresh_seed};
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
-pub use row::{ChatInput, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowReader, RowWork};
+pub use row::{
+    ChatInput, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowReader, RowWork,
+};
 pub use run::{Job, JobError, JobLimits, JobSummary, Render, Sink, Stop};

@@ -331,7 +331,12 @@ impl Run<'_, '_> {
         };
         let engine = self.job.engine;
         let row = row.clone();
-        let answer = Answer::new(row, output, &|id| token_text(engine, id), self.job.with_timings);
+        let answer = Answer::new(
+            row,
+            output,
+            &|id| token_text(engine, id),
+            self.job.with_timings,
+        );
         self.note(&answer);
         self.num_running -= 1;
         self.slots[(index - self.first) as usize] = Slot::Done(Box::new(answer));
@@ -365,7 +370,9 @@ enum Refusal {
 
 /// The text that a token adds; what is no UTF-8 shows as U+FFFD.
 fn token_text(engine: &Engine, token_id: u32) -> String {
-    let bytes = engine.tokenizer().and_then(|tokenizer| tokenizer.token_bytes(token_id));
+    let bytes = engine
+        .tokenizer()
+        .and_then(|tokenizer| tokenizer.token_bytes(token_id));
     String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 
