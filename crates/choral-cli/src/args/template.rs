@@ -3,11 +3,14 @@
 #[cfg(test)]
 mod tests;
 
+use super::model::info;
 use anyhow::{Context as _, Result, bail};
-use choral::Engine;
-use choral::engine::Prompt;
 use choral::job::ChatInput;
-use choral::text::{ChatTemplate, EncodeOptions, TemplateInput};
+use choral::text::{
+    ChatTemplate, EncodeOptions, TemplateInput, Tokenizer, parse_tool_arguments,
+};
+use choral::{Engine, Prompt};
+use choral_formats::ModelFile;
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -63,14 +66,27 @@ impl TemplateArgs {
             (None, Some(file)) => std::fs::read_to_string(file)
                 .with_context(|| format!("cannot read the chat template `{}`", file.display()))?,
             (None, None) => {
-                return engine.chat_template()?.cloned().context(
+                return models_own(engine)?.context(
                     "the model has no chat template: give one with --chat-template or \
                      --chat-template-file",
                 );
             }
         };
-        let special_tokens = engine.tokenizer().context("the model has no tokenizer")?;
-        Ok(ChatTemplate::new(&source, special_tokens.special_tokens().clone())?)
+        let special_tokens = tokenizer(engine)?.special_tokens().clone();
+        Ok(ChatTemplate::new(&source, special_tokens)?)
+    }
+
+    /// Refuses options that would not be honoured because `switch` is missing.
+    pub(crate) fn refuse(&self, switch: &str) -> Result<()> {
+        let given = [
+            ("--system", self.system.is_some()),
+            ("--chat-template", self.chat_template.is_some()),
+            ("--chat-template-file", self.chat_template_file.is_some()),
+        ];
+        if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+            bail!("{option} says how a chat is rendered, but there is none: add {switch}");
+        }
+        Ok(())
     }
 
     /// `message` as a conversation, after the system's message if there is one.
@@ -90,22 +106,36 @@ impl TemplateArgs {
     }
 }
 
+/// The template that comes with the model, if one does.
+fn models_own(engine: &Engine) -> Result<Option<ChatTemplate>> {
+    let tokenizer = tokenizer(engine)?;
+    Ok(match &*info(engine)?.file {
+        ModelFile::Gguf(gguf) => ChatTemplate::from_gguf(gguf.metadata(), tokenizer)?,
+        ModelFile::Hf(dir) => ChatTemplate::from_hf_dir(&dir.path, tokenizer)?,
+    })
+}
+
+fn tokenizer(engine: &Engine) -> Result<&Tokenizer> {
+    engine.tokenizer().context("the engine has no tokenizer")
+}
+
 /// Renders messages to the tokens that the model is to continue. The template
 /// writes the special tokens itself, so none are added.
 pub(crate) fn render(engine: &Engine, template: &ChatTemplate, input: &ChatInput) -> Result<Prompt> {
+    let mut messages = Value::Array(input.messages.clone());
+    parse_tool_arguments(&mut messages);
     let text = template.render(&TemplateInput {
-        messages: Value::Array(input.messages.clone()),
+        messages,
         tools: input.tools.clone().map(Value::Array),
         add_generation_prompt: input.add_generation_prompt,
         kwargs: input.kwargs.clone(),
         now: None,
     })?;
-    let tokenizer = engine.tokenizer().context("the model has no tokenizer")?;
     let options = EncodeOptions {
         add_special: false,
         parse_special: true,
     };
-    Ok(Prompt::Tokens(tokenizer.encode(&text, options)?))
+    Ok(Prompt::Tokens(tokenizer(engine)?.encode(&text, options)?))
 }
 
 /// What has Jinja in it is a template, and everything else the name of one.

@@ -8,4 +8,5 @@ pub(crate) mod config;
 pub(crate) mod live;
 pub(crate) mod logprobs;
 pub(crate) mod statistics;
+pub(crate) mod steps;
 pub(crate) mod terminal;

@@ -24,10 +24,12 @@ pub(crate) struct Statistics {
     time_to_first_token_seconds: f64,
     mean_inter_token_seconds: f64,
     load_seconds: f64,
+    /// What `-s` takes to get the same again.
+    seed: u64,
 }
 
 impl Statistics {
-    pub(crate) fn new(output: &RequestOutput, load_seconds: f64) -> Self {
+    pub(crate) fn new(output: &RequestOutput, seed: u64, load_seconds: f64) -> Self {
         let metrics = &output.metrics;
         let sequences = output.outputs.len();
         let tokens = output.outputs.iter().map(|choice| choice.token_ids.len());
@@ -49,6 +51,7 @@ impl Statistics {
             time_to_first_token_seconds: metrics.time_to_first_token_s,
             mean_inter_token_seconds: metrics.mean_inter_token_s,
             load_seconds,
+            seed,
         }
     }
 }
@@ -81,7 +84,8 @@ impl fmt::Display for Statistics {
             f,
             "  Prompt: {} tokens in {:.2} seconds ({:.2} tokens/second)",
             self.prompt_tokens, self.prompt_seconds, self.prompt_tokens_per_second
-        )
+        )?;
+        writeln!(f, "  Seed: {}", self.seed)
     }
 }
 
@@ -104,6 +108,7 @@ mod tests {
             time_to_first_token_seconds: 0.05,
             mean_inter_token_seconds: 0.07,
             load_seconds: 0.2,
+            seed: 42,
         };
         assert_eq!(
             statistics.to_string(),
@@ -112,7 +117,8 @@ mod tests {
              Speed: 27.83 tokens/second\n  \
              Per sequence: 13.91 tokens/second\n  \
              Parallel sequences: 2\n  \
-             Prompt: 5 tokens in 0.05 seconds (100.00 tokens/second)\n"
+             Prompt: 5 tokens in 0.05 seconds (100.00 tokens/second)\n  \
+             Seed: 42\n"
         );
     }
 }
