@@ -167,7 +167,16 @@ mod tests {
         assert_eq!(parse_size("512M"), Ok(512 << 20));
         assert_eq!(parse_size("2g"), Ok(2 << 30));
         assert_eq!(parse_size("3KiB"), Ok(3 << 10));
-        for wrong in ["", "M", "1.5G", "-1M", "5X", "5 M", "99999999999999999999", "20000000T"] {
+        for wrong in [
+            "",
+            "M",
+            "1.5G",
+            "-1M",
+            "5X",
+            "5 M",
+            "99999999999999999999",
+            "20000000T",
+        ] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
         }
     }
@@ -179,7 +188,10 @@ mod tests {
             ..ModelChoice::default()
         };
         let error = choice.path().expect_err("no downloads").to_string();
-        assert!(error.contains("download org/name)") && error.contains("--model PATH"), "{error}");
+        assert!(
+            error.contains("download org/name)") && error.contains("--model PATH"),
+            "{error}"
+        );
 
         let choice = ModelChoice {
             model: Some(PathBuf::from("org/name")),
@@ -198,7 +210,14 @@ mod tests {
         };
         assert!(args(None, "bf16").builder().is_ok());
         assert!(args(Some(Numeric::F32), "f32").builder().is_ok());
-        let error = args(None, "q8_0").builder().err().expect("refused").to_string();
-        assert!(error.contains("-ctk q8_0") && error.contains("bf16"), "{error}");
+        let error = args(None, "q8_0")
+            .builder()
+            .err()
+            .expect("refused")
+            .to_string();
+        assert!(
+            error.contains("-ctk q8_0") && error.contains("bf16"),
+            "{error}"
+        );
     }
 }

@@ -114,7 +114,10 @@ impl SamplingArgs {
         set(&mut params.min_p, self.min_p);
         set(&mut params.typical_p, self.typical_p);
         set(&mut params.repetition_penalty, self.repeat_penalty);
-        set(&mut params.repeat_last_n, self.repeat_last_n.map(|last| Some(last.0)));
+        set(
+            &mut params.repeat_last_n,
+            self.repeat_last_n.map(|last| Some(last.0)),
+        );
         set(&mut params.frequency_penalty, self.frequency_penalty);
         set(&mut params.presence_penalty, self.presence_penalty);
         set(&mut params.seed, self.seed.map(Some));

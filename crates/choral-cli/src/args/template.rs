@@ -6,9 +6,7 @@ mod tests;
 use super::model::info;
 use anyhow::{Context as _, Result, bail};
 use choral::job::ChatInput;
-use choral::text::{
-    ChatTemplate, EncodeOptions, TemplateInput, Tokenizer, parse_tool_arguments,
-};
+use choral::text::{ChatTemplate, EncodeOptions, TemplateInput, Tokenizer, parse_tool_arguments};
 use choral::{Engine, Prompt};
 use choral_formats::ModelFile;
 use clap::Args;
@@ -76,6 +74,11 @@ impl TemplateArgs {
         Ok(ChatTemplate::new(&source, special_tokens)?)
     }
 
+    /// Whether a template was asked for by name, text or file.
+    pub(crate) fn is_given(&self) -> bool {
+        self.chat_template.is_some() || self.chat_template_file.is_some()
+    }
+
     /// Refuses options that would not be honoured because `switch` is missing.
     pub(crate) fn refuse(&self, switch: &str) -> Result<()> {
         let given = [
@@ -121,7 +124,11 @@ fn tokenizer(engine: &Engine) -> Result<&Tokenizer> {
 
 /// Renders messages to the tokens that the model is to continue. The template
 /// writes the special tokens itself, so none are added.
-pub(crate) fn render(engine: &Engine, template: &ChatTemplate, input: &ChatInput) -> Result<Prompt> {
+pub(crate) fn render(
+    engine: &Engine,
+    template: &ChatTemplate,
+    input: &ChatInput,
+) -> Result<Prompt> {
     let mut messages = Value::Array(input.messages.clone());
     parse_tool_arguments(&mut messages);
     let text = template.render(&TemplateInput {

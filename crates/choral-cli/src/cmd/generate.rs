@@ -172,7 +172,11 @@ impl Args {
             return Ok(Prompt::Text(text.to_owned()));
         }
         let messages = self.template.conversation(text);
-        template::render(engine, &self.template.load(engine)?, &ChatInput::new(messages))
+        template::render(
+            engine,
+            &self.template.load(engine)?,
+            &ChatInput::new(messages),
+        )
     }
 }
 
@@ -213,7 +217,11 @@ fn listen(listener: &mut Listener, mut live: Option<&mut Live>) -> Result<Reques
     anyhow::bail!("the engine ended without an answer")
 }
 
-fn write_sequences(out: &mut (impl Write + io::IsTerminal), prompt: &str, answer: &Answer) -> Result<()> {
+fn write_sequences(
+    out: &mut (impl Write + io::IsTerminal),
+    prompt: &str,
+    answer: &Answer,
+) -> Result<()> {
     let to_terminal = out.is_terminal();
     for choice in &answer.outputs {
         let text = format!("{prompt}{}", choice.text);

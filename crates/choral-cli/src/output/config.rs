@@ -3,6 +3,7 @@
 use choral::ModelInfo;
 use choral::sampling::SamplingParams;
 use serde::Serialize;
+use serde_json::Value;
 use std::fmt;
 
 /// Everything that an answer was made with.
@@ -71,7 +72,11 @@ impl fmt::Display for Config<'_> {
 /// The parameters that differ from "off", and the usual ones, by their names.
 pub(crate) fn settings(params: &SamplingParams) -> Vec<(String, String)> {
     const ALWAYS: &[&str] = &["n", "max_tokens", "temperature", "top_k", "top_p", "seed"];
-    let to_json = |params| serde_json::to_value(params).expect("parameters are plain values");
+    // Through text, which has 0.8 where a double has 0.800000011920929.
+    let to_json = |params| -> Value {
+        let text = serde_json::to_string(params).expect("parameters are plain values");
+        serde_json::from_str(&text).expect("what was written can be read")
+    };
     let (all, off) = (to_json(params), to_json(&SamplingParams::default()));
     let all = all.as_object().into_iter().flatten();
     all.filter(|(name, value)| ALWAYS.contains(&name.as_str()) || off[*name] != **value)

@@ -7,6 +7,7 @@
 pub(crate) mod config;
 pub(crate) mod live;
 pub(crate) mod logprobs;
+pub(crate) mod progress;
 pub(crate) mod statistics;
 pub(crate) mod steps;
 pub(crate) mod terminal;

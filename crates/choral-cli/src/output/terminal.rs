@@ -28,7 +28,10 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_no_escape_sequences() {
-        assert_eq!(harmless("a\x1b[2Jb\r\u{9b}c\n\td"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\n\td");
+        assert_eq!(
+            harmless("a\x1b[2Jb\r\u{9b}c\n\td"),
+            "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\n\td"
+        );
         assert_eq!(shown("\x1b[1m", false), "\x1b[1m");
     }
 }

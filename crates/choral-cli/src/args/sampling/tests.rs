@@ -19,7 +19,10 @@ fn options_win_over_the_models_recommendations_which_win_over_defaults() {
         ..SamplingArgs::default()
     };
     let params = args.params(&recommended());
-    assert_eq!((params.temperature, params.top_k, params.top_p), (0.6, 5, 0.9));
+    assert_eq!(
+        (params.temperature, params.top_k, params.top_p),
+        (0.6, 5, 0.9)
+    );
 }
 
 #[test]
@@ -52,8 +55,14 @@ fn every_option_arrives_in_its_parameter() {
         frequency_penalty: Some(-0.5),
         presence_penalty: Some(0.75),
         logit_bias: vec![
-            Bias { token_id: 7, bias: 1.5 },
-            Bias { token_id: 8, bias: f32::NEG_INFINITY },
+            Bias {
+                token_id: 7,
+                bias: 1.5,
+            },
+            Bias {
+                token_id: 8,
+                bias: f32::NEG_INFINITY,
+            },
         ],
         seed: Some(42),
         stop: vec![".".to_owned()],
@@ -93,7 +102,18 @@ fn a_bias_has_a_token_a_sign_and_a_number() {
     assert_eq!(parse_bias("15043-0.5"), bias(15043, -0.5));
     assert_eq!(parse_bias("5-inf"), bias(5, f32::NEG_INFINITY));
     assert_eq!(parse_bias("5+1e-3"), bias(5, 0.001));
-    for wrong in ["", "5", "+1", "-1", "5+", "x+1", "5+inf", "5+nan", "5=1", "99999999999+1"] {
+    for wrong in [
+        "",
+        "5",
+        "+1",
+        "-1",
+        "5+",
+        "x+1",
+        "5+inf",
+        "5+nan",
+        "5=1",
+        "99999999999+1",
+    ] {
         assert!(parse_bias(wrong).is_err(), "{wrong}");
     }
 }

@@ -50,8 +50,13 @@ fn llama3_is_what_llama_3_was_trained_on() {
 
 #[test]
 fn a_text_with_jinja_in_it_is_no_name() {
-    assert_eq!(named_or_text("{{ messages }}").expect("text"), "{{ messages }}");
-    let error = named_or_text("chatlm").expect_err("no such name").to_string();
+    assert_eq!(
+        named_or_text("{{ messages }}").expect("text"),
+        "{{ messages }}"
+    );
+    let error = named_or_text("chatlm")
+        .expect_err("no such name")
+        .to_string();
     for (name, _) in NAMED {
         assert!(error.contains(name), "{error}");
     }
