@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod batch;
+mod bench;
 mod chat;
 mod debug;
 mod detokenize;
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "run-batch")]
     Batch(batch::Args),
     Chat(chat::Args),
+    Bench(bench::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
     Template(template::Args),
@@ -36,6 +38,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => generate::run(args),
         Command::Batch(args) => batch::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Detokenize(args) => detokenize::run(args),
         Command::Template(args) => template::run(args),
