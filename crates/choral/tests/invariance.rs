@@ -96,12 +96,12 @@ const WAYS: [Way; 10] = [
     },
     // So little memory that sequences are put back and computed again all the time.
     Way {
-        num_blocks: Some(40),
+        num_blocks: Some(32),
         prefill_chunk: 50,
         ..PLENTY
     },
     Way {
-        num_blocks: Some(28),
+        num_blocks: Some(24),
         prefix_caching: false,
         threads: 1,
         ..PLENTY
@@ -122,7 +122,7 @@ impl Noise {
 }
 
 /// Prompts from 1 to 180 tokens, half of them with a common beginning; answers from 1
-/// to 24 tokens (so some end early), drawn in different ways.
+/// to 48 tokens (so some end early), drawn in different ways.
 fn requests() -> Vec<Request> {
     let mut noise = Noise(7);
     let common: Vec<u32> = (0..70).map(|i| 20 + i % 60).collect();
@@ -138,7 +138,7 @@ fn requests() -> Vec<Request> {
             let temperature = [0.0, 0.8, 1.3][i % 3];
             let params = SamplingParams {
                 n: if i % 16 == 5 { 3 } else { 1 },
-                max_tokens: Some(1 + noise.below(24) as u32),
+                max_tokens: Some(1 + noise.below(48) as u32),
                 temperature,
                 top_k: [0, 40][i % 2],
                 top_p: [1.0, 0.9, 0.95][i % 3],
