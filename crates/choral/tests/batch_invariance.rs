@@ -64,6 +64,7 @@ impl Setup {
         let compute = Compute::new(Isa::detect(), self.num_threads);
         let model = Model::load(&file, self.numeric, &compute).expect("a good model");
         let executor = CpuExecutor::new(Arc::new(model), compute, self.num_blocks);
+        let executor = executor.expect("little memory");
         let parts = EngineParts {
             executor: Box::new(executor),
             tokenizer: None,
