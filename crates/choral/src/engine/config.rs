@@ -3,7 +3,9 @@
 use super::batch::Executor;
 use super::core::OnStep;
 use super::error::StartError;
+use crate::builder::ModelInfo;
 use crate::text::Tokenizer;
+use std::sync::Arc;
 
 /// The model as the engine sees it.
 pub struct EngineParts {
@@ -16,6 +18,8 @@ pub struct EngineParts {
     pub end_token_ids: Vec<u32>,
     /// Length of the context: most tokens of prompt and answer together.
     pub max_model_len: usize,
+    /// What the model is, for whoever holds the engine.
+    pub info: Option<Arc<ModelInfo>>,
 }
 
 /// Limits and switches of an [`Engine`](super::Engine).

@@ -25,7 +25,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Called on the engine thread after every step.
-pub(super) type OnStep = Box<dyn FnMut(&StepStats) + Send>;
+/// Watches steps; runs on the engine thread.
+pub type OnStep = Box<dyn FnMut(&StepStats) + Send>;
 
 /// The engine thread's state.
 pub(super) struct Core {

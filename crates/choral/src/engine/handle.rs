@@ -15,6 +15,7 @@ use super::reply::{Reply, Subject};
 use super::request::{Prompt, Request, RequestOutput};
 use super::scheduler::{RequestId, Rules, Scheduler, SchedulerConfig};
 use super::stream::GenerationStream;
+use crate::builder::{EngineBuilder, ModelInfo};
 use crate::sampling::{ParamError, Sampler, SamplingParams};
 use crate::text::{EncodeOptions, Tokenizer};
 use crossbeam_channel::Sender;
@@ -44,6 +45,7 @@ struct Shared {
     tokenizer: Option<Tokenizer>,
     end_token_ids: Arc<[u32]>,
     max_model_len: usize,
+    info: Option<Arc<ModelInfo>>,
     vocab_size: usize,
     num_blocks: usize,
 }
@@ -58,6 +60,16 @@ struct Checked {
 }
 
 impl Engine {
+    /// Chooses a model and limits for an engine.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// What runs, if the engine was made by [`Engine::builder`].
+    pub fn info(&self) -> Option<&ModelInfo> {
+        self.shared.info.as_deref()
+    }
+
     /// Starts an engine: one thread that computes and one that turns tokens into
     /// text.
     ///
@@ -70,6 +82,7 @@ impl Engine {
             tokenizer,
             end_token_ids,
             max_model_len,
+            info,
         } = parts;
         let (commands, obeyed) = crossbeam_channel::unbounded();
         let (reports, reported) = crossbeam_channel::bounded(REPORTS_IN_FLIGHT);
@@ -82,6 +95,7 @@ impl Engine {
             tokenizer,
             end_token_ids: end_token_ids.into(),
             max_model_len,
+            info,
             vocab_size: executor.vocab_size(),
             num_blocks: executor.num_blocks(),
         };

@@ -38,6 +38,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use self::core::OnStep;
 pub use config::{EngineConfig, EngineParts};
 pub use error::{StartError, SubmitError};
 pub use handle::Engine;
