@@ -70,6 +70,7 @@ impl Setup {
             tokenizer: None,
             end_token_ids: vec![901],
             max_model_len: 400,
+            info: None,
         };
         let config = EngineConfig {
             max_num_seqs: self.max_num_seqs,
