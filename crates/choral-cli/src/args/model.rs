@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelChoice {
     /// GGUF file or safetensors folder; without it, the small model that ships with choral
-    #[arg(short, long, value_name = "PATH", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
     /// Hub repository and quantisation (downloads are not built in: the error says what to do)
     #[arg(long = "hf", visible_alias = "hf-repo", value_name = "REPO[:QUANT]")]
