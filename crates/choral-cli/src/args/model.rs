@@ -83,7 +83,7 @@ pub(crate) struct ModelArgs {
 }
 
 /// Parses `512M`: a whole number and an optional K, M, G or T (powers of 1024).
-fn parse_size(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let expected = || format!("`{text}` is not a size, expected a number with K, M, G or T");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let exponent = match text[digits.len()..].to_ascii_lowercase().as_str() {
