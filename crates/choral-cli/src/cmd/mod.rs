@@ -6,10 +6,13 @@ mod debug;
 mod detokenize;
 mod generate;
 mod inspect;
+mod jsonl;
+mod model_file;
 mod plan;
 mod score;
 mod template;
 mod tokenize;
+mod units;
 
 use clap::Subcommand;
 use std::process::ExitCode;

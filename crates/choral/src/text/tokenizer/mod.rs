@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use choral_formats::ModelFile;
 use choral_formats::gguf::Metadata;
 
 pub(in crate::text) use decode::{Piece, Stream};
@@ -58,6 +59,17 @@ enum Backend {
 }
 
 impl Tokenizer {
+    /// The tokenizer of an open model.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_hf_dir`] or [`Tokenizer::from_gguf`].
+    pub fn from_file(file: &ModelFile) -> Result<Self, TokenizerError> {
+        match file {
+            ModelFile::Gguf(gguf) => Self::from_gguf(gguf.metadata()),
+            ModelFile::Hf(dir) => Self::from_hf_dir(&dir.path),
+        }
+    }
+
     /// Loads `tokenizer.json` of the directory `path`, with
     /// `tokenizer_config.json`, `special_tokens_map.json`,
     /// `generation_config.json` and `config.json` where they exist.
