@@ -6,6 +6,8 @@ mod debug;
 mod inspect;
 #[path = "tools/plan.rs"]
 mod plan;
+#[path = "tools/text.rs"]
+mod text;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
