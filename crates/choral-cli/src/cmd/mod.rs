@@ -26,7 +26,6 @@ pub(crate) enum Command {
     #[command(visible_alias = "run-batch")]
     Batch(batch::Args),
     Chat(chat::Args),
-    Bench(bench::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
     Template(template::Args),
@@ -43,7 +42,6 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => generate::run(args),
         Command::Batch(args) => batch::run(args),
         Command::Chat(args) => chat::run(args),
-        Command::Bench(args) => bench::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Detokenize(args) => detokenize::run(args),
         Command::Template(args) => template::run(args),
