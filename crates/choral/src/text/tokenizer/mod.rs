@@ -54,8 +54,8 @@ struct Inner {
 
 #[derive(Debug)]
 enum Backend {
-    Hf(HfTokenizer),
-    Gguf(GgufTokenizer),
+    Hf(Box<HfTokenizer>),
+    Gguf(Box<GgufTokenizer>),
 }
 
 impl Tokenizer {
@@ -82,7 +82,7 @@ impl Tokenizer {
         let bos = extras.special_tokens.get("bos_token");
         let bos_token_id = bos.and_then(|token| tokenizer.id_of(token));
         Ok(Self::new(Inner {
-            backend: Backend::Hf(tokenizer),
+            backend: Backend::Hf(Box::new(tokenizer)),
             bos_token_id,
             eos_token_ids: extras.eos_token_ids,
             special_tokens: extras.special_tokens,
@@ -100,7 +100,7 @@ impl Tokenizer {
             bos_token_id: tokenizer.vocab.special.bos,
             eos_token_ids: tokenizer.vocab.eog.clone(),
             special_tokens: tokenizer.vocab.special_tokens(),
-            backend: Backend::Gguf(tokenizer),
+            backend: Backend::Gguf(Box::new(tokenizer)),
         }))
     }
 

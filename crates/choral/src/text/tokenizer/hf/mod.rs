@@ -65,6 +65,8 @@ pub(super) struct HfTokenizer {
     /// The same, but special tokens in a text are ordinary text. Made when
     /// first asked for: it is a second copy of the vocabulary.
     literal: OnceLock<Box<Tokenizer>>,
+    /// Text is split by regular expressions.
+    splits_by_regex: bool,
     pub(super) style: Style,
 }
 
@@ -132,6 +134,10 @@ impl HfTokenizer {
         Ok(Self {
             inner: tokenizer,
             literal: OnceLock::new(),
+            splits_by_regex: parsed
+                .pre_tokenizer
+                .as_ref()
+                .is_some_and(structure::has_regex),
             style: Style::of_decoder(parsed.decoder.as_ref()),
         })
     }
@@ -141,6 +147,9 @@ impl HfTokenizer {
         text: &str,
         options: EncodeOptions,
     ) -> Result<Vec<u32>, TokenizerError> {
+        if self.splits_by_regex {
+            check_runs(text)?;
+        }
         let tokenizer = if options.parse_special {
             &self.inner
         } else {
@@ -180,6 +189,34 @@ impl HfTokenizer {
             .id_to_token(id)
             .is_some_and(|token| added.is_special_token(&token))
     }
+}
+
+/// Longest run of white space or of digits that a regular expression with
+/// lookahead can take; the engine's stack holds twice as many characters.
+const MAX_RUN_CHARS: usize = 500_000;
+
+/// Refuses what the regular expressions cannot split. The `tokenizers` crate
+/// would leave the rest of the text unsplit without saying so, which gives other
+/// tokens.
+fn check_runs(text: &str) -> Result<(), TokenizerError> {
+    if text.len() <= MAX_RUN_CHARS {
+        return Ok(());
+    }
+    for (what, is_member) in [
+        ("white space", char::is_whitespace as fn(char) -> bool),
+        ("digits", char::is_numeric),
+    ] {
+        let mut run = 0;
+        for c in text.chars() {
+            run = if is_member(c) { run + 1 } else { 0 };
+            if run > MAX_RUN_CHARS {
+                return Err(TokenizerError::Encode(format!(
+                    "the text has a run of more than {MAX_RUN_CHARS} characters of {what}"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn in_part(part: &'static str) -> impl Fn(String) -> String {

@@ -109,6 +109,14 @@ pub(super) fn check_pre_tokenizer(pre_tokenizer: &Value) -> Result<(), String> {
     })
 }
 
+/// Whether a pre-tokenizer splits by a regular expression.
+pub(super) fn has_regex(pre_tokenizer: &Value) -> bool {
+    match members(pre_tokenizer) {
+        Some(members) => members.iter().any(has_regex),
+        None => kind(pre_tokenizer) == "Split" || kind(pre_tokenizer) == "ByteLevel",
+    }
+}
+
 pub(super) fn check_decoder(decoder: &Value) -> Result<(), String> {
     for_each(decoder, &DECODERS, &|_| Ok(()))?;
     growth::check(decoder)
