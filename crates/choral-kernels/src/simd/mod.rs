@@ -49,6 +49,9 @@ pub(crate) trait Simd: Copy {
     /// Lanes `lo..hi` of `v`, `fill` elsewhere.
     fn keep(self, v: Self::V, lo: usize, hi: usize, fill: f32) -> Self::V;
 
+    /// Hints that the line at `address` will be read; never faults.
+    fn prefetch<T>(self, address: *const T);
+
     /// Sum of the lanes: halves are added to each other, four times.
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
