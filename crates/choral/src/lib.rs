@@ -7,3 +7,4 @@ pub mod exec;
 pub mod model;
 pub mod nn;
 pub mod sampling;
+pub mod text;
