@@ -3,9 +3,10 @@
 //! `args` turns words into typed options, each file in `cmd` is one command. A
 //! command returns an [`ExitCode`] or an error; this file prints the error.
 
+mod args;
 mod cmd;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use std::process::ExitCode;
 
 /// Batched text generation: one prompt or a million, run through a model together.
@@ -17,7 +18,17 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match cmd::run(Cli::parse().command) {
+    let command = args::env::bind(Cli::command());
+    let words = args::normalize::normalize(&command, std::env::args_os());
+    let cli = match command.try_get_matches_from(words) {
+        Ok(matches) => Cli::from_arg_matches(&matches),
+        Err(error) => Err(error),
+    };
+    let result = match cli {
+        Ok(cli) => cmd::run(cli.command),
+        Err(error) => error.exit(),
+    };
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("choral: {error:#}");

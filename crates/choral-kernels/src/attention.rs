@@ -16,7 +16,7 @@ use crate::Compute;
 use crate::bf16::round_bf16;
 use crate::isa::Kernel;
 use crate::matmul::Element;
-use crate::shared::SharedSlice;
+use crate::shared::{SharedSlice, zeroed};
 use crate::simd::{LANES, Simd};
 use std::array::from_fn;
 
@@ -54,13 +54,13 @@ enum Data {
 }
 
 impl KvMemory {
-    /// Reserves zeroed memory. The operating system hands it out page by page, as
-    /// blocks are first written.
+    /// Reserves zeroed memory; `None` if there is not so much. The operating system
+    /// hands it out page by page, as blocks are first written.
     ///
     /// # Panics
     /// If `head_dim` is 0, odd or above [`MAX_HEAD_DIM`].
     #[must_use]
-    pub fn new(element: Element, blocks: usize, kv_heads: usize, head_dim: usize) -> Self {
+    pub fn new(element: Element, blocks: usize, kv_heads: usize, head_dim: usize) -> Option<Self> {
         assert!(
             head_dim > 0 && head_dim <= MAX_HEAD_DIM && head_dim.is_multiple_of(2),
             "head_dim {head_dim}"
@@ -69,20 +69,20 @@ impl KvMemory {
         let values = blocks * kv_heads * BLOCK * head_dim.div_ceil(LANES);
         let data = match element {
             Element::Bf16 => Data::Bf16 {
-                keys: vec![[0; BLOCK]; keys],
-                values: vec![[0; LANES]; values],
+                keys: zeroed(keys)?,
+                values: zeroed(values)?,
             },
             Element::F32 => Data::F32 {
-                keys: vec![[0.0; BLOCK]; keys],
-                values: vec![[0.0; LANES]; values],
+                keys: zeroed(keys)?,
+                values: zeroed(values)?,
             },
         };
-        Self {
+        Some(Self {
             kv_heads,
             head_dim,
             blocks,
             data,
-        }
+        })
     }
 
     /// Bytes of one block in one layer.

@@ -18,7 +18,7 @@
 use crate::Compute;
 use crate::bf16::{bf16_to_f32, round_bf16};
 use crate::isa::Kernel;
-use crate::shared::SharedSlice;
+use crate::shared::{SharedSlice, zeroed};
 use crate::simd::{LANES, Simd};
 use std::array::from_fn;
 
@@ -67,7 +67,7 @@ pub struct PackedMatrix {
 
 impl PackedMatrix {
     /// Packs a matrix whose row `r` is written by `row(r, out)`, `out` being `[k]`.
-    /// Rows are asked for in parallel, each once.
+    /// Rows are asked for in parallel, each once. `None` if there is no memory for it.
     ///
     /// # Panics
     /// If `n` or `k` is 0.
@@ -77,27 +77,36 @@ impl PackedMatrix {
         n: usize,
         k: usize,
         row: impl Fn(usize, &mut [f32]) + Sync,
-    ) -> Self {
+    ) -> Option<Self> {
         assert!(n > 0 && k > 0, "an empty matrix has nothing to multiply");
         let depth = k.div_ceil(TILE_K);
         let groups = n.div_ceil(LANES);
         let tiles = match element {
             Element::Bf16 => {
-                let mut tiles = vec![[[0; 2 * LANES]; TILE_K / 2]; groups * depth];
+                let mut tiles: Vec<TileBf16> = zeroed(groups * depth)?;
                 pack_groups(compute, &mut tiles, n, k, &row, |tile, lane, kk, x| {
                     tile[kk / 2][2 * lane + kk % 2] = round_bf16(x);
                 });
                 Tiles::Bf16(tiles)
             }
             Element::F32 => {
-                let mut tiles = vec![[[[0.0; LANES]; 2]; TILE_K / 2]; groups * depth];
+                let mut tiles: Vec<TileF32> = zeroed(groups * depth)?;
                 pack_groups(compute, &mut tiles, n, k, &row, |tile, lane, kk, x| {
                     tile[kk / 2][kk % 2][lane] = x;
                 });
                 Tiles::F32(tiles)
             }
         };
-        Self { n, k, tiles }
+        Some(Self { n, k, tiles })
+    }
+
+    /// Bytes that a packed `[n, k]` matrix takes. Saturates.
+    #[must_use]
+    pub fn bytes_for(element: Element, n: usize, k: usize) -> usize {
+        let padded = |x: usize, unit: usize| x.div_ceil(unit).saturating_mul(unit);
+        padded(n, LANES)
+            .saturating_mul(padded(k, TILE_K))
+            .saturating_mul(element.bytes())
     }
 
     /// Outputs (rows of the matrix).

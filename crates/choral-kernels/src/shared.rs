@@ -1,5 +1,7 @@
-//! Slices that several tasks of one fork write to, each its own part.
+//! Memory: slices that several tasks of one fork write to, each its own part, and
+//! large arrays that may not be had.
 
+use std::alloc::{self, Layout};
 use std::marker::PhantomData;
 
 /// A mutable slice handed to all tasks of a fork.
@@ -40,4 +42,35 @@ impl<'a, T> SharedSlice<'a, T> {
         // SAFETY: inside the slice (checked); exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start), len) }
     }
+}
+
+/// Numbers and arrays of numbers for which all bits zero is a value.
+///
+/// # Safety
+/// Every bit pattern of zeros must be a valid value of the type.
+pub(crate) unsafe trait Zeroable: Copy {}
+
+// SAFETY: zero bits are 0.
+unsafe impl Zeroable for u16 {}
+// SAFETY: zero bits are 0.0.
+unsafe impl Zeroable for f32 {}
+// SAFETY: each element is zero bits.
+unsafe impl<T: Zeroable, const N: usize> Zeroable for [T; N] {}
+
+/// `len` zeros, or `None` if there is no memory for them. Pages that are never
+/// written take no memory (unlike with `Vec::try_reserve` and `resize`).
+pub(crate) fn zeroed<T: Zeroable>(len: usize) -> Option<Vec<T>> {
+    if len == 0 {
+        return Some(Vec::new());
+    }
+    let layout = Layout::array::<T>(len).ok()?;
+    assert!(layout.size() > 0, "elements have a size");
+    // SAFETY: the layout has a size.
+    let memory = unsafe { alloc::alloc_zeroed(layout) };
+    if memory.is_null() {
+        return None;
+    }
+    // SAFETY: allocated by the global allocator with the layout of `len` elements,
+    // all of them initialised: zero bits are a value.
+    Some(unsafe { Vec::from_raw_parts(memory.cast(), len, len) })
 }

@@ -4,6 +4,7 @@
 pub mod arch;
 pub mod engine;
 pub mod exec;
+pub mod machine;
 pub mod model;
 pub mod nn;
 pub mod sampling;

@@ -76,7 +76,8 @@ fn score(path: &Path, numeric: Numeric, prompts: &[Vec<u32>]) -> Vec<Scored> {
     let compute = Compute::new(Isa::detect(), 2);
     let model = Arc::new(Model::load(&file, numeric, &compute).expect("a good model"));
     let blocks: usize = prompts.iter().map(|p| p.len().div_ceil(BLOCK_TOKENS)).sum();
-    let mut executor = CpuExecutor::new(Arc::clone(&model), compute, blocks);
+    let mut executor =
+        CpuExecutor::new(Arc::clone(&model), compute, blocks).expect("memory for the cache");
     let mut batch = Batch::default();
     batch.clear();
     let mut next_block = 0..blocks as u32;

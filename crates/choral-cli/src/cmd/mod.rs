@@ -1,13 +1,47 @@
 //! The commands, one file each.
 
+mod batch;
+mod chat;
+mod debug;
+mod detokenize;
+mod generate;
+mod inspect;
+mod plan;
+mod score;
+mod template;
+mod tokenize;
+
 use clap::Subcommand;
 use std::process::ExitCode;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {}
+pub(crate) enum Command {
+    Generate(generate::Args),
+    #[command(visible_alias = "run-batch")]
+    Batch(batch::Args),
+    Chat(chat::Args),
+    Tokenize(tokenize::Args),
+    Detokenize(detokenize::Args),
+    Template(template::Args),
+    Score(score::Args),
+    Inspect(inspect::Args),
+    Plan(plan::Args),
+    Debug(debug::Args),
+}
 
 /// Does it.
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
-    match command {}
+    match command {
+        Command::Generate(args) => generate::run(args),
+        Command::Batch(args) => batch::run(args),
+        Command::Chat(args) => chat::run(args),
+        Command::Tokenize(args) => tokenize::run(args),
+        Command::Detokenize(args) => detokenize::run(args),
+        Command::Template(args) => template::run(args),
+        Command::Score(args) => score::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Debug(args) => debug::run(args),
+    }
 }

@@ -101,7 +101,8 @@ impl Case {
         let compute = Compute::new(isa, threads);
         let per = |s: &Sequence| s.len.div_ceil(BLOCK);
         let total: usize = sequences.iter().map(per).sum::<usize>() + 3;
-        let mut memory = KvMemory::new(self.element, total, self.kv_heads, self.dim);
+        let mut memory =
+            KvMemory::new(self.element, total, self.kv_heads, self.dim).expect("memory");
         match &mut memory.data {
             Data::Bf16 { keys, values } => {
                 keys.as_flattened_mut().fill(0x7fc0);
@@ -253,7 +254,7 @@ fn chunks_neighbours_threads_and_instruction_sets_change_nothing() {
 
 #[test]
 fn a_copied_block_reads_as_its_source() {
-    let mut memory = KvMemory::new(Element::F32, 3, 2, 16);
+    let mut memory = KvMemory::new(Element::F32, 3, 2, 16).expect("memory");
     if let Data::F32 { keys, values } = &mut memory.data {
         keys.as_flattened_mut()
             .iter_mut()
@@ -277,7 +278,7 @@ fn a_copied_block_reads_as_its_source() {
 #[should_panic(expected = "no block for position 16")]
 fn a_position_without_a_block_is_refused() {
     let compute = Compute::new(Isa::Scalar, 1);
-    let mut memory = KvMemory::new(Element::F32, 1, 1, 2);
+    let mut memory = KvMemory::new(Element::F32, 1, 1, 2).expect("memory");
     let rows = Rows {
         positions: &[16],
         cu_tokens: &[0, 1],

@@ -23,7 +23,8 @@ fn product(
 ) -> Vec<f32> {
     let packed = PackedMatrix::pack(compute, element, n, k, |r, out| {
         out.copy_from_slice(&w[r * k..(r + 1) * k]);
-    });
+    })
+    .expect("memory");
     let mut activations = Activations::new(element);
     activations.fill(compute, m, k, |r, out| {
         out.copy_from_slice(&x[r * k..(r + 1) * k])

@@ -1,7 +1,7 @@
 //! The model, its workers and its cache memory on this machine's CPU.
 
 use crate::engine::batch::{Batch, ExecError, Executor, StepResult};
-use crate::model::{Model, Scratch};
+use crate::model::{Model, ModelError, Scratch};
 use choral_kernels::Compute;
 use choral_kernels::attention::KvMemory;
 use std::sync::Arc;
@@ -18,17 +18,19 @@ pub struct CpuExecutor {
 
 impl CpuExecutor {
     /// Reserves memory for `num_blocks` blocks of keys and values.
-    #[must_use]
-    pub fn new(model: Arc<Model>, compute: Compute, num_blocks: usize) -> Self {
-        let kv = model.kv_memory(num_blocks);
+    ///
+    /// # Errors
+    /// If the operating system refuses so much.
+    pub fn new(model: Arc<Model>, compute: Compute, num_blocks: usize) -> Result<Self, ModelError> {
+        let kv = model.kv_memory(num_blocks)?;
         let scratch = Scratch::new(model.numeric());
-        Self {
+        Ok(Self {
             model,
             compute,
             kv,
             num_blocks,
             scratch,
-        }
+        })
     }
 }
 

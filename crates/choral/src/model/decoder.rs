@@ -120,11 +120,21 @@ impl Model {
     }
 
     /// Memory for `blocks` blocks of keys and values, one a layer.
-    pub fn kv_memory(&self, blocks: usize) -> Vec<KvMemory> {
+    ///
+    /// # Errors
+    /// [`ModelError::NoMemory`].
+    pub fn kv_memory(&self, blocks: usize) -> Result<Vec<KvMemory>, ModelError> {
         let (heads, dim) = (self.spec.num_kv_heads, self.spec.head_dim);
         self.layers
             .iter()
-            .map(|_| KvMemory::new(self.numeric.element(), blocks, heads, dim))
+            .map(|_| {
+                KvMemory::new(self.numeric.element(), blocks, heads, dim).ok_or(
+                    ModelError::NoMemory {
+                        what: "keys and values",
+                        bytes: (blocks * self.kv_block_bytes()) as u64,
+                    },
+                )
+            })
             .collect()
     }
 

@@ -236,30 +236,29 @@ impl<'a> Loader<'a> {
             let values = values.unwrap_or_else(|| vec![0.0; shape[0]]);
             bias.extend((0..shape[0]).map(|row| values[order.stored(row)]));
         }
-        let weight = self.pack(&views);
+        let weight = self.pack(&views)?;
         Ok(Linear::new(weight, any_bias.then_some(bias)))
     }
 
-    fn pack(&self, parts: &[Part<'_>]) -> PackedMatrix {
+    fn pack(&self, parts: &[Part<'_>]) -> Result<PackedMatrix, ModelError> {
         let n = parts.iter().map(|p| p.view.rows()).sum();
         let k = parts[0].view.row_len();
-        PackedMatrix::pack(
-            self.compute,
-            self.numeric.element(),
-            n,
-            k,
-            |mut row, out| {
-                for part in parts {
-                    if row < part.view.rows() {
-                        part.view
-                            .dequantize_row(part.order.stored(row), out)
-                            .expect("type and width were checked");
-                        return;
-                    }
-                    row -= part.view.rows();
+        let element = self.numeric.element();
+        PackedMatrix::pack(self.compute, element, n, k, |mut row, out| {
+            for part in parts {
+                if row < part.view.rows() {
+                    part.view
+                        .dequantize_row(part.order.stored(row), out)
+                        .expect("type and width were checked");
+                    return;
                 }
-            },
-        )
+                row -= part.view.rows();
+            }
+        })
+        .ok_or_else(|| ModelError::NoMemory {
+            what: "packed weights",
+            bytes: PackedMatrix::bytes_for(element, n, k) as u64,
+        })
     }
 
     fn layer(&self, layer: usize) -> Result<Layer, ModelError> {
@@ -291,7 +290,7 @@ impl<'a> Loader<'a> {
         };
         let view = self.matrix(role, 0, [self.spec.vocab_size, self.spec.hidden_size])?;
         let order = RowOrder::AsStored;
-        Ok(Linear::new(self.pack(&[Part { view, order }]), None))
+        Ok(Linear::new(self.pack(&[Part { view, order }])?, None))
     }
 
     fn rope_divisors(&self) -> Result<Option<Vec<f32>>, ModelError> {

@@ -8,12 +8,14 @@ mod decoder;
 mod hyper;
 mod loader;
 mod names;
+mod plan;
 mod rope_config;
 mod spec;
 
 pub use decoder::{Model, Scratch};
 pub use hyper::{Hyper, Key};
 pub use names::Role;
+pub use plan::{EnginePlan, PlanOptions};
 pub use spec::{DecoderSpec, RopeScaling, RopeSpec, Stored};
 
 use choral_formats::{Dtype, FormatError, TensorSource};
@@ -116,6 +118,34 @@ pub enum ModelError {
         asked: usize,
         /// The model's context.
         most: usize,
+    },
+    /// The operating system refused memory.
+    #[error("no memory for {what}: {bytes} bytes")]
+    NoMemory {
+        /// What it was for.
+        what: &'static str,
+        /// How much was asked for.
+        bytes: u64,
+    },
+    /// The weights alone take more memory than is left.
+    #[error("weights take {needed} bytes in {numeric}, but {left} bytes of memory are left", numeric = numeric.name())]
+    WeightMemory {
+        /// Bytes of packed weights.
+        needed: u64,
+        /// The arithmetic that they were packed for.
+        numeric: Numeric,
+        /// Bytes that the process may still take.
+        left: u64,
+    },
+    /// A limit of a step that cannot be.
+    #[error("`{name}` is {found}, expected {expected}")]
+    Limit {
+        /// The limit's name.
+        name: &'static str,
+        /// What would have been accepted.
+        expected: String,
+        /// What was asked for.
+        found: usize,
     },
     /// The memory budget does not hold a single block of keys and values, or not
     /// one sequence.

@@ -8,6 +8,10 @@ mod tests;
 
 use super::tokenizer::{DecodeState, Tokenizer};
 
+/// Ids of a context that are looked at: more than any character, or any run of
+/// byte tokens that a model writes, extends over.
+const CONTEXT_IDS: usize = 256;
+
 /// Turns a stream of token ids into a stream of text.
 ///
 /// The pieces of [`push`](Self::push) and the rest from [`finish`](Self::finish),
@@ -32,12 +36,19 @@ impl Detokenizer {
         }
     }
 
-    /// A stream that goes on after `prompt`: its pieces are the text that the new
-    /// ids add to the prompt's. The difference is the space that a tokenizer of
-    /// the `SentencePiece` kind drops at the beginning of a text, and there only.
-    pub fn after(tokenizer: Tokenizer, skip_special: bool, prompt: &[u32]) -> Self {
+    /// A stream that goes on after `context`, such as a prompt: its pieces are the
+    /// text that the new ids add to the context's. A space before the first word is
+    /// kept, unless the context has no text yet, and a character that the context
+    /// leaves unfinished is completed.
+    pub fn after(tokenizer: Tokenizer, skip_special: bool, context: &[u32]) -> Self {
         let mut stream = Self::new(tokenizer, skip_special);
-        for &id in prompt {
+        let mut ids = context.iter();
+        // The text may begin in a way of its own; after that the last ids will do.
+        while let Some(&id) = ids.next()
+            && stream.push(id).is_empty()
+        {}
+        let rest = ids.as_slice();
+        for &id in &rest[rest.len().saturating_sub(CONTEXT_IDS)..] {
             stream.push(id);
         }
         stream

@@ -1,13 +1,19 @@
-//! Everything that knows characters: from text to token ids and back.
+//! Everything that knows characters.
 //!
-//! Owns tokenizers, the streaming of token ids as text, and stop strings. Knows
-//! nothing of models, sequences or threads. Read [`Tokenizer`] first; a stream of
-//! generated ids goes through a [`Detokenizer`] and then a [`StopMatcher`].
+//! [`Tokenizer`] turns text into ids and back, [`Detokenizer`] does the latter
+//! while ids are being generated, [`StopMatcher`] ends a text at a stop string,
+//! and [`ChatTemplate`] writes a conversation the way a model expects it. All of
+//! them take files and text from strangers: wrong input is an error, never a
+//! panic, a hang or an exhausted memory. Knows nothing of tensors or scheduling.
 
 mod detokenizer;
+mod jinja;
 mod stop;
+mod template;
 mod tokenizer;
 
 pub use detokenizer::Detokenizer;
+pub use jinja::{DateTime, RenderLimits};
 pub use stop::{StopMatcher, StopPush};
+pub use template::{ChatTemplate, TemplateError, TemplateInput, parse_tool_arguments};
 pub use tokenizer::{EncodeOptions, Tokenizer, TokenizerError};

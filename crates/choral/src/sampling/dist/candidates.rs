@@ -88,10 +88,8 @@ impl Candidates {
             logit,
         };
         self.entries.extend(logits.iter().enumerate().map(entry));
-        let has_bans = logits
-            .iter()
-            .fold(false, |found, &logit| found | (logit == f32::NEG_INFINITY));
-        if has_bans {
+        let is_gone = |logit: &f32| u32::from(*logit == f32::NEG_INFINITY);
+        if logits.iter().map(is_gone).sum::<u32>() > 0 {
             self.entries.retain(|entry| entry.logit > f32::NEG_INFINITY);
         }
         // As `finish` does, but over the row: that is vectorised.

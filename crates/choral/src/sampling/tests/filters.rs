@@ -191,6 +191,23 @@ fn each_filter_sees_what_the_ones_before_have_left() {
 }
 
 #[test]
+fn typical_can_drop_the_likeliest_and_what_follows_is_relative_to_the_rest() {
+    // 0.3 and seven times 0.1: the entropy is 1.97, the surprises 1.20 and 2.30,
+    // so the likeliest token is the least typical.
+    let mut row = [0.1f32.ln(); 8];
+    row[2] = 0.3f32.ln();
+    let mut candidates = Candidates::from_logits(&row).unwrap();
+    candidates.apply(Filter::Typical(0.45));
+    assert_eq!(candidates.ids().collect::<Vec<_>>(), [0, 1, 3, 4, 5]);
+    assert_eq!(candidates.argmax(), 0);
+    candidates.apply(Filter::MinP(0.9));
+    assert_eq!(candidates.len(), 5);
+    for p in candidates.probabilities() {
+        assert!((p - 0.2).abs() < 1e-12);
+    }
+}
+
+#[test]
 fn neutral_values_change_nothing() {
     let row: Vec<f32> = (0..500).map(|i| (i as f32 * 0.37).sin() * 4.0).collect();
     let mut candidates = Candidates::from_logits(&row).unwrap();

@@ -278,6 +278,10 @@ fn logprobs_are_the_models_own() {
     assert_eq!(all.top.len(), 4, "what cannot occur is no alternative");
     assert!(position_logprobs(scratch, &logits, 5, 0).is_err());
     assert!(position_logprobs(scratch, &[NONE], 0, 0).is_err());
+    let backwards: Vec<f32> = logits.iter().rev().copied().collect();
+    let all = position_logprobs(scratch, &backwards, 1, 5).unwrap();
+    let ids: Vec<u32> = all.top.iter().map(|top| top.token_id).collect();
+    assert_eq!(ids, [4, 3, 1, 2]);
     let none_asked = sample(&greedy(), &logits, &SampleContext::default());
     assert_eq!(none_asked.unwrap().logprobs, None);
 }

@@ -23,11 +23,19 @@ fn run(stops: &[String], include_stop: bool, pieces: &[&str]) -> (String, Option
 /// The definition: look at every prefix of the text, shortest first.
 fn naive(stops: &[String], include_stop: bool, text: &str) -> (String, Option<usize>) {
     for end in (1..=text.len()).filter(|&end| text.is_char_boundary(end)) {
-        let ends_here = |stop: &&(usize, &String)| !stop.1.is_empty() && text[..end].ends_with(stop.1.as_str());
+        let ends_here =
+            |stop: &&(usize, &String)| !stop.1.is_empty() && text[..end].ends_with(stop.1.as_str());
         let candidates: Vec<(usize, &String)> = stops.iter().enumerate().collect();
-        let longest = candidates.iter().filter(ends_here).map(|stop| stop.1.len()).max();
+        let longest = candidates
+            .iter()
+            .filter(ends_here)
+            .map(|stop| stop.1.len())
+            .max();
         if let Some(len) = longest {
-            let index = candidates.iter().filter(ends_here).find(|stop| stop.1.len() == len);
+            let index = candidates
+                .iter()
+                .filter(ends_here)
+                .find(|stop| stop.1.len() == len);
             let cut = if include_stop { end } else { end - len };
             return (text[..cut].to_owned(), index.map(|stop| stop.0));
         }
@@ -38,11 +46,20 @@ fn naive(stops: &[String], include_stop: bool, text: &str) -> (String, Option<us
 #[test]
 fn text_that_may_begin_a_stop_string_is_held_back() {
     let mut matcher = StopMatcher::new(&strings(&["END"]), false);
-    let emit = |emit: &str| StopPush { emit: emit.to_owned(), matched: None };
+    let emit = |emit: &str| StopPush {
+        emit: emit.to_owned(),
+        matched: None,
+    };
     assert_eq!(matcher.push("The E"), emit("The "));
     assert_eq!(matcher.push("N"), emit(""));
     assert_eq!(matcher.push("E"), emit("EN"));
-    assert_eq!(matcher.push("ND?"), StopPush { emit: String::new(), matched: Some(0) });
+    assert_eq!(
+        matcher.push("ND?"),
+        StopPush {
+            emit: String::new(),
+            matched: Some(0)
+        }
+    );
     assert_eq!(matcher.push("more"), StopPush::default());
     assert_eq!(matcher.finish(), "");
 }
@@ -78,7 +95,10 @@ fn characters_of_several_bytes_are_never_cut() {
 #[test]
 fn no_stop_strings_and_empty_ones_let_everything_through() {
     assert_eq!(run(&[], false, &["a", "", "b"]), ("ab".to_owned(), None));
-    assert_eq!(run(&strings(&[""]), false, &["a", "b"]), ("ab".to_owned(), None));
+    assert_eq!(
+        run(&strings(&[""]), false, &["a", "b"]),
+        ("ab".to_owned(), None)
+    );
 }
 
 proptest! {

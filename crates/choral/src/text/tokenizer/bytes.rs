@@ -7,34 +7,40 @@ use std::sync::LazyLock;
 /// Code points below this one may spell a byte: 256 and 68 more.
 const END: usize = 0x144;
 
-/// The byte that each code point spells.
-static BYTES: LazyLock<[Option<u8>; END]> = LazyLock::new(|| {
-    let mut bytes = [None; END];
-    let mut next = 0x100;
-    for byte in 0..=u8::MAX {
-        let code = if is_printable(byte) {
-            usize::from(byte)
-        } else {
-            next += 1;
-            next - 1
-        };
-        bytes[code] = Some(byte);
-    }
-    bytes
-});
-
-/// Bytes that are themselves, read as Latin-1.
-fn is_printable(byte: u8) -> bool {
-    matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff)
+struct Alphabet {
+    /// By byte.
+    chars: [char; 256],
+    /// By code point.
+    bytes: [Option<u8>; END],
 }
 
-/// The byte that `spelled` stands for, if it stands for one.
-pub(super) fn byte_of(spelled: char) -> Option<u8> {
-    *BYTES.get(spelled as usize)?
+static ALPHABET: LazyLock<Alphabet> = LazyLock::new(|| {
+    let mut alphabet = Alphabet {
+        chars: ['\0'; 256],
+        bytes: [None; END],
+    };
+    let mut others = '\u{100}'..;
+    for byte in 0..=u8::MAX {
+        let is_printable = matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+        let spelled = if is_printable {
+            char::from(byte)
+        } else {
+            others.next().expect("68 code points from U+0100 on")
+        };
+        alphabet.chars[usize::from(byte)] = spelled;
+        alphabet.bytes[spelled as usize] = Some(byte);
+    }
+    alphabet
+});
+
+/// How a byte is spelled.
+pub(super) fn char_of(byte: u8) -> char {
+    ALPHABET.chars[usize::from(byte)]
 }
 
 /// The bytes that a token spells, or `None` if it is not in this alphabet.
 pub(super) fn bytes_of(token: &str) -> Option<Vec<u8>> {
+    let byte_of = |c| *ALPHABET.bytes.get(c as usize)?;
     token.chars().map(byte_of).collect()
 }
 

@@ -23,7 +23,12 @@ use choral_formats::gguf::Metadata;
 
 pub use error::TokenizerError;
 use gguf::{GgufDecodeState, GgufTokenizer};
+pub(in crate::text) use hf::read_text;
 use hf::{HfDecodeState, HfTokenizer};
+
+/// Steps back that a regular expression may take in one match. The usual limit of
+/// a million is less than a long run of white space needs: one for a character.
+const MAX_REGEX_STEPS: usize = 100_000_000;
 
 /// A loaded tokenizer. Cloning is cheap: clones share everything.
 #[derive(Debug, Clone)]

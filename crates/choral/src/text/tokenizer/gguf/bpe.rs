@@ -1,22 +1,25 @@
-//! The `gpt2` model: byte-pair encoding by ranks, over spelled bytes.
+//! The `gpt2` model: byte-pair encoding by ranks.
+//!
+//! Merging is the `tokenizers` crate's. Splitting is not: where an expression
+//! needs too many steps the crate quietly stops, and the ids would be wrong.
 
 use std::collections::HashSet;
 
 use choral_formats::gguf::Metadata;
+use fancy_regex::{Regex, RegexBuilder};
 use tokenizers::models::bpe::{BPE, Merges, Vocab as BpeVocab};
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::tokenizer::{Model, PreTokenizedString, PreTokenizer as _, SplitDelimiterBehavior};
+use tokenizers::tokenizer::Model as _;
 
 use super::pre::PreTokenizer;
+use super::spm;
 use super::vocab::Vocab;
-use crate::text::tokenizer::TokenizerError;
+use crate::text::tokenizer::{MAX_REGEX_STEPS, TokenizerError, bytes};
 
 #[derive(Debug)]
 pub(super) struct Bpe {
     model: BPE,
-    splits: Vec<Split>,
-    spell: ByteLevel,
+    regexes: Vec<Regex>,
+    is_raw: bool,
 }
 
 impl Bpe {
@@ -30,7 +33,9 @@ impl Bpe {
         let invalid = |problem: String| {
             TokenizerError::invalid(metadata.file(), format!("metadata key `{key}`"), problem)
         };
-        let strings = metadata.strings(key)?.ok_or_else(|| metadata.missing(key))?;
+        let strings = metadata
+            .strings(key)?
+            .ok_or_else(|| metadata.missing(key))?;
         let mut merges = Merges::with_capacity(strings.len());
         let mut seen = HashSet::with_capacity(strings.len());
         for (rank, merge) in strings.iter().enumerate() {
@@ -39,14 +44,19 @@ impl Bpe {
                 continue;
             }
             let (left, right) = split_merge(merge).ok_or_else(|| {
-                invalid(format!("merge {rank} is {:?}, not two tokens", String::from_utf8_lossy(merge)))
+                invalid(format!(
+                    "merge {rank} is {:?}, not two tokens",
+                    String::from_utf8_lossy(merge)
+                ))
             })?;
             // The crate would panic on a merge that is longer than any token.
             if let Some(absent) = [left, right, &format!("{left}{right}")]
                 .into_iter()
                 .find(|token| vocab.id(token.as_bytes()).is_none())
             {
-                return Err(invalid(format!("merge {rank} is of {absent:?}, which is not a token")));
+                return Err(invalid(format!(
+                    "merge {rank} is of {absent:?}, which is not a token"
+                )));
             }
             merges.push((left.to_owned(), right.to_owned()));
         }
@@ -58,46 +68,81 @@ impl Bpe {
         let model = BPE::builder()
             .vocab_and_merges(tokens, merges)
             .ignore_merges(pre.ignore_merges)
+            .byte_fallback(pre.raw)
             .build()
             .map_err(|error| invalid(error.to_string()))?;
-        let split = |regex: &&str| {
-            Split::new(
-                SplitPattern::Regex((*regex).to_owned()),
-                SplitDelimiterBehavior::Isolated,
-                false,
-            )
+        let regex = |expression: &&str| {
+            RegexBuilder::new(expression)
+                .backtrack_limit(MAX_REGEX_STEPS)
+                .build()
         };
-        let splits: Result<Vec<Split>, _> = pre.regexes.iter().map(split).collect();
+        let regexes: Result<Vec<Regex>, _> = pre.regexes.iter().map(regex).collect();
         Ok(Self {
             model,
-            splits: splits.map_err(|error| TokenizerError::Failed(error.to_string()))?,
-            spell: ByteLevel::new(false, false, false),
+            regexes: regexes.map_err(|error| TokenizerError::Failed(error.to_string()))?,
+            is_raw: pre.raw,
         })
+    }
+
+    /// Whether words are text rather than spelled bytes.
+    pub(super) fn is_raw(&self) -> bool {
+        self.is_raw
     }
 
     /// Appends the ids of a text without special tokens.
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
-        let failed = |error: tokenizers::Error| TokenizerError::Failed(error.to_string());
-        let mut words = PreTokenizedString::from(text);
-        for split in &self.splits {
-            split.pre_tokenize(&mut words).map_err(failed)?;
+        if self.is_raw {
+            let text = text.replace(' ', spm::SPACE);
+            return self.words(&text)?.into_iter().try_for_each(|word| {
+                // A run of line feeds is one token, merges or not.
+                let lines = word.bytes().all(|byte| byte == b'\n');
+                match self.model.token_to_id(word).filter(|_| lines) {
+                    Some(id) => ids.push(id),
+                    None => self.encode_word(word, ids)?,
+                }
+                Ok(())
+            });
         }
-        self.spell.pre_tokenize(&mut words).map_err(failed)?;
-        self.model.tokenize_in_pretokenized(&mut words, None).map_err(failed)?;
-        let words = words.get_splits(
-            tokenizers::OffsetReferential::Normalized,
-            tokenizers::OffsetType::None,
-        );
-        for (word, _, tokens) in words {
-            let tokens = tokens.as_deref().unwrap_or_default();
-            // The crate passes over what it has no token for.
-            if tokens.iter().map(|token| token.value.len()).sum::<usize>() != word.len() {
-                let piece = word.chars().take(20).collect();
-                return Err(TokenizerError::NoToken { piece });
-            }
-            ids.extend(tokens.iter().map(|token| token.id));
+        let mut spelled = String::new();
+        self.words(text)?.into_iter().try_for_each(|word| {
+            spelled.clear();
+            spelled.extend(word.bytes().map(bytes::char_of));
+            self.encode_word(&spelled, ids)
+        })
+    }
+
+    fn encode_word(&self, word: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
+        let tokens = self.model.tokenize(word);
+        let tokens = tokens.map_err(|error| TokenizerError::Failed(error.to_string()))?;
+        // The crate passes over what it has no token for.
+        let end = tokens.last().map_or(0, |token| token.offsets.1);
+        if end != word.len() {
+            let piece = word.chars().take(20).collect();
+            return Err(TokenizerError::NoToken { piece });
         }
+        ids.extend(tokens.into_iter().map(|token| token.id));
         Ok(())
+    }
+
+    /// The words of a text, none of them empty.
+    fn words<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, TokenizerError> {
+        let mut words = vec![text];
+        for regex in &self.regexes {
+            let mut finer = Vec::with_capacity(words.len());
+            for word in words {
+                let mut end = 0;
+                for found in regex.find_iter(word) {
+                    let found = found.map_err(|error| TokenizerError::Failed(error.to_string()))?;
+                    finer.push(&word[end..found.start()]);
+                    finer.push(found.as_str());
+                    end = found.end();
+                }
+                finer.push(&word[end..]);
+            }
+            finer.retain(|word| !word.is_empty());
+            words = finer;
+        }
+        Ok(words)
     }
 }
 

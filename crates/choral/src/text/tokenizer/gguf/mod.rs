@@ -49,9 +49,7 @@ pub(in crate::text) struct GgufDecodeState {
 }
 
 /// Reads the tokenizer of a file, and which tokens have a role.
-pub(super) fn load(
-    metadata: &Metadata,
-) -> Result<(GgufTokenizer, SpecialTokens), TokenizerError> {
+pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens), TokenizerError> {
     let Some(model) = metadata.str("tokenizer.ggml.model")? else {
         let path = metadata.file().to_path_buf();
         let expected = "metadata key `tokenizer.ggml.model`".to_owned();
@@ -61,6 +59,7 @@ pub(super) fn load(
     // and an ordinary token's in any other vocabulary.
     let (pre, default_bos, default_eos) = match model {
         "llama" => (None, Some(1), Some(2)),
+        "gemma4" => (PreTokenizer::named(model), None, None),
         "gpt2" => {
             let name = metadata.str("tokenizer.ggml.pre")?.unwrap_or_else(|| {
                 tracing::warn!(
@@ -71,7 +70,11 @@ pub(super) fn load(
                 "default"
             });
             let pre = PreTokenizer::named(name).ok_or_else(|| {
-                TokenizerError::unsupported(metadata.file(), "pre-tokenizer (`tokenizer.ggml.pre`)", name)
+                TokenizerError::unsupported(
+                    metadata.file(),
+                    "pre-tokenizer (`tokenizer.ggml.pre`)",
+                    name,
+                )
             })?;
             (Some(pre), None, None)
         }
@@ -113,7 +116,13 @@ pub(super) fn load(
     let unk = special_id(metadata, &vocab, "unk", None)?;
     let pad = special_id(metadata, &vocab, "pad", None)?;
     let sep = special_id(metadata, &vocab, "sep", None)?;
-    let roles = [("bos", bos), ("eos", eos), ("unk", unk), ("pad", pad), ("sep", sep)];
+    let roles = [
+        ("bos", bos),
+        ("eos", eos),
+        ("unk", unk),
+        ("pad", pad),
+        ("sep", sep),
+    ];
     for (role, id) in roles {
         if let Some(text) = id.and_then(|id| vocab.text(id)) {
             special.texts.insert(format!("{role}_token"), text);
@@ -250,6 +259,7 @@ impl GgufTokenizer {
             // As in llama.cpp, tokens marked as unused have no text.
             (Kind::Unused | Kind::Undefined, _) => Cow::Borrowed(&[]),
             (Kind::Normal, Model::Spm { .. }) => spm::unescape(token),
+            (Kind::Normal, Model::Bpe(model)) if model.is_raw() => spm::unescape(token),
             (Kind::Normal, Model::Bpe(_)) => {
                 let bytes = std::str::from_utf8(token).ok().and_then(bytes::bytes_of);
                 bytes.map_or(Cow::Borrowed(token), Cow::Owned)

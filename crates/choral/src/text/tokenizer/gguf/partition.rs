@@ -41,21 +41,36 @@ struct Special {
 impl Partition {
     pub(super) fn new(vocab: &Vocab, metadata: &Metadata) -> Result<Self, TokenizerError> {
         // A property of Phi-3 that GGUF has no field for.
-        let name = metadata.str("general.name").ok().flatten().unwrap_or_default();
+        let name = metadata
+            .str("general.name")
+            .ok()
+            .flatten()
+            .unwrap_or_default();
         let name = name.to_lowercase();
         let is_phi3 = name.contains("phi-3") || name.contains("phi3");
-        let strips_right = |token: &[u8]| {
-            is_phi3 && !matches!(token, b"<unk>" | b"<s>" | b"<|endoftext|>")
-        };
+        let strips_right =
+            |token: &[u8]| is_phi3 && !matches!(token, b"<unk>" | b"<s>" | b"<|endoftext|>");
         let finder = |kinds: &[Kind]| {
             let of_kind = |&(_, _, kind): &(u32, &[u8], Kind)| kinds.contains(&kind);
             let (patterns, tokens): (Vec<&[u8]>, Vec<Special>) = vocab
                 .iter()
                 .filter(of_kind)
-                .map(|(id, token, _)| (token, Special { id, strip_right: strips_right(token) }))
+                .map(|(id, token, _)| {
+                    (
+                        token,
+                        Special {
+                            id,
+                            strip_right: strips_right(token),
+                        },
+                    )
+                })
                 .unzip();
             Finder::new(&patterns, tokens).map_err(|problem| {
-                TokenizerError::invalid(metadata.file(), "metadata key `tokenizer.ggml.tokens`", problem)
+                TokenizerError::invalid(
+                    metadata.file(),
+                    "metadata key `tokenizer.ggml.tokens`",
+                    problem,
+                )
             })
         };
         Ok(Self {
@@ -80,7 +95,11 @@ impl Finder {
             None
         } else {
             let mut builder = AhoCorasick::builder();
-            Some(builder.match_kind(MatchKind::LeftmostLongest).build(patterns)?)
+            Some(
+                builder
+                    .match_kind(MatchKind::LeftmostLongest)
+                    .build(patterns)?,
+            )
         };
         Ok(Self { searcher, tokens })
     }

@@ -1,4 +1,4 @@
-//! How byte-level tokenizers split a text into words, by `tokenizer.ggml.pre`.
+//! How byte-pair tokenizers split a text into words, by `tokenizer.ggml.pre`.
 //!
 //! GGUF files do not hold the expressions, only a name for them. The names are
 //! those of llama.cpp's `llama-vocab.cpp`; the expressions are from each model's
@@ -16,6 +16,9 @@ pub(super) struct PreTokenizer {
     pub(super) ignore_merges: bool,
     /// Whether BOS is added if the file does not say.
     pub(super) add_bos: bool,
+    /// Words are text with U+2581 for spaces, and have tokens like `<0x0A>` for
+    /// bytes, instead of spelling all bytes in an alphabet of their own.
+    pub(super) raw: bool,
 }
 
 macro_rules! contractions {
@@ -44,8 +47,7 @@ macro_rules! cased_words {
     };
 }
 
-const GPT2: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 const LLAMA3: &str = concat!(
     contractions!(),
@@ -131,7 +133,7 @@ const KIMI: &str = concat!(
     others_and_spaces!()
 );
 
-/// Han and Kana, as the DeepSeek models after the first have them.
+/// Han and Kana, as the `DeepSeek` models after the first have them.
 const HAN_AND_KANA: &str = r"[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+";
 
 /// Han, and (sic) all from U+0800 to it, and Hangul.
@@ -148,7 +150,7 @@ const SPARK: &str = concat!(
     r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"
 );
 
-/// Letters with case, as far as the list in DeepSeek LLM's `tokenizer.json` goes.
+/// Letters with case, as far as the list in the first `DeepSeek`'s `tokenizer.json` goes.
 const DEEPSEEK_LLM_LETTERS: &str = concat!(
     r"\s?[A-Za-z\x{B5}\x{C0}-\x{D6}\x{D8}-\x{F6}\x{F8}-\x{1BA}\x{1BC}-\x{1BF}\x{1C4}-\x{293}",
     r"\x{295}-\x{2AF}\x{370}-\x{373}\x{376}\x{377}\x{37B}-\x{37D}\x{37F}\x{386}\x{388}-\x{38A}",
@@ -175,8 +177,20 @@ const DEEPSEEK_LLM_PUNCTUATION: &str = concat!(
 );
 
 /// Words up to a space or a stop of European, Chinese, Arabic or Hindi writing.
-const BLOOM: &str =
-    r" ?[^(\s|.,!?\x{2026}\x{3002}\x{FF0C}\x{3001}\x{0964}\x{06D4}\x{060C})]+";
+const BLOOM: &str = r" ?[^(\s|.,!?\x{2026}\x{3002}\x{FF0C}\x{3001}\x{0964}\x{06D4}\x{060C})]+";
+
+/// Runs of digits in threes, counted from the right.
+const DIGITS_FROM_RIGHT: &str = r"\p{N}{1,2}(?=(?:\p{N}{3})*(?!\p{N}))|\p{N}{3}";
+
+/// Scripts without spaces between words.
+const AFMOE_SCRIPTS: &str = concat!(
+    r"[\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{F900}-\x{FAFF}\x{3040}-\x{309F}",
+    r"\x{30A0}-\x{30FF}\x{FF65}-\x{FF9F}\x{2F00}-\x{2FDF}\x{0E40}-\x{0E7F}",
+    r"\x{0E80}-\x{0EFF}\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{AA60}-\x{AA7F}",
+    r"\x{A9E0}-\x{A9FF}\x{AC00}-\x{D7AF}\x{1100}-\x{11FF}]+"
+);
+
+const LINES: &str = r"[^\n]+|[\n]+";
 
 impl PreTokenizer {
     /// The rules of a name, if there is a model of that name.
@@ -190,13 +204,13 @@ impl PreTokenizer {
             | "hunyuan" | "solar-open" | "grok-2" => &[QWEN2],
             "qwen35" => &[QWEN35],
             "ufakzeka" => &[UFAKZEKA],
-            "laguna" => &[r"[^\n]+|[\n]+", QWEN2],
+            "laguna" => &[LINES, QWEN2],
             "minicpm5" => &[r"\p{N}{1,3}", MINICPM5],
             "jais-2" => &[JAIS2],
             "gpt-2" | "phi-2" | "jina-es" | "jina-de" | "gigachat" | "jina-v2-es"
             | "jina-v2-de" | "a.x-4.0" | "mellum" | "modern-bert" | "jina-v1-en"
-            | "jina-v2-code" | "roberta-bpe" | "exaone4" | "mpt" | "olmo" | "jais"
-            | "trillion" | "granite-docling" => &[GPT2],
+            | "jina-v2-code" | "roberta-bpe" | "exaone4" | "mpt" | "olmo" | "jais" | "trillion"
+            | "granite-docling" => &[GPT2],
             "starcoder" | "refact" | "command-r" | "smollm" | "codeshell" | "exaone"
             | "minerva-7b" | "mellum2" => &[r"\p{N}", GPT2],
             "falcon" => &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"],
@@ -231,7 +245,11 @@ impl PreTokenizer {
                 r"[\p{P}!-/:-@\[-`{-~]",
                 GPT2,
             ],
-            "gpt-4o" | "llama4" | "kanana2" | "talkie" | "minimax-m2"
+            "gpt-4o"
+            | "llama4"
+            | "kanana2"
+            | "talkie"
+            | "minimax-m2"
             | "granite-embed-multi-97m" => &[GPT4O],
             "tiny_aya" | "cohere2moe" => &[r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O],
             "kimi-k2" => &[KIMI],
@@ -239,16 +257,26 @@ impl PreTokenizer {
             "bailingmoe" | "bailingmoe2" | "llada-moe" => &[BAILING],
             "seed-coder" => &[SEED_CODER],
             "exaone-moe" => &[EXAONE_MOE],
+            "afmoe" => &[DIGITS_FROM_RIGHT, AFMOE_SCRIPTS, DEEPSEEK_V3],
+            "gemma4" | "granite-embed-multi-311m" | "sarvam-moe" => &[LINES],
             _ => return None,
         };
         // Some others share the expression of Llama 3, but not the rest.
-        let of_llama3 = regexes == [LLAMA3]
-            && !matches!(name, "dbrx" | "smaug-bpe" | "glm4" | "chatglm-bpe");
+        let of_llama3 =
+            regexes == [LLAMA3] && !matches!(name, "dbrx" | "smaug-bpe" | "glm4" | "chatglm-bpe");
         Some(Self {
             regexes,
             ignore_merges: of_llama3
-                || matches!(name, "tekken" | "youtu" | "minicpm5" | "granite-embed-multi-97m"),
-            add_bos: of_llama3 || matches!(name, "tekken" | "chameleon"),
+                || matches!(
+                    name,
+                    "tekken" | "youtu" | "minicpm5" | "granite-embed-multi-97m"
+                ),
+            add_bos: of_llama3
+                || matches!(
+                    name,
+                    "tekken" | "chameleon" | "gemma4" | "granite-embed-multi-311m"
+                ),
+            raw: regexes == [LINES],
         })
     }
 }

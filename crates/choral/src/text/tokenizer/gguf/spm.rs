@@ -17,7 +17,7 @@ use super::vocab::Vocab;
 use crate::text::tokenizer::TokenizerError;
 
 /// U+2581, which stands for a space in tokens.
-const SPACE: &str = "\u{2581}";
+pub(super) const SPACE: &str = "\u{2581}";
 
 #[derive(Debug)]
 pub(super) struct Spm {
@@ -105,7 +105,9 @@ impl Spm {
             return Err(metadata.invalid(key, expected, scores.len()).into());
         }
         if let Some(id) = scores.iter().position(|score| score.is_nan()) {
-            return Err(metadata.invalid(key, "numbers", format!("NaN for token {id}")).into());
+            return Err(metadata
+                .invalid(key, "numbers", format!("NaN for token {id}"))
+                .into());
         }
         for score in &mut scores {
             // The two zeros are equal, and are to sort as equals.
@@ -119,7 +121,11 @@ impl Spm {
         Ok(Self {
             scores,
             byte_tokens,
-            longest_token: vocab.iter().map(|(_, token, _)| token.len()).max().unwrap_or(0),
+            longest_token: vocab
+                .iter()
+                .map(|(_, token, _)| token.len())
+                .max()
+                .unwrap_or(0),
         })
     }
 
@@ -132,7 +138,11 @@ impl Spm {
         ids: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
         let escaped = text.replace(' ', SPACE);
-        let text = if prefix { format!("{SPACE}{escaped}") } else { escaped };
+        let text = if prefix {
+            format!("{SPACE}{escaped}")
+        } else {
+            escaped
+        };
         for symbol in self.merge(vocab, &text) {
             let piece = &text.as_bytes()[symbol.start..symbol.start + symbol.len];
             if let Some(id) = vocab.id(piece) {
@@ -206,7 +216,12 @@ impl Spm {
         }
         if let Some(id) = vocab.id(&text.as_bytes()[start..start + len]) {
             let score = self.scores[id as usize];
-            queue.push(Pair { score, left, right, len });
+            queue.push(Pair {
+                score,
+                left,
+                right,
+                len,
+            });
         }
     }
 }

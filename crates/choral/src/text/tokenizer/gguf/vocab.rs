@@ -44,7 +44,9 @@ impl Vocab {
     /// Reads `tokenizer.ggml.tokens` and `tokenizer.ggml.token_type`.
     pub(super) fn read(metadata: &Metadata) -> Result<Self, TokenizerError> {
         let key = "tokenizer.ggml.tokens";
-        let strings = metadata.strings(key)?.ok_or_else(|| metadata.missing(key))?;
+        let strings = metadata
+            .strings(key)?
+            .ok_or_else(|| metadata.missing(key))?;
         if strings.is_empty() || u32::try_from(strings.len()).is_err() {
             let expected = "from 1 to 4294967295 tokens";
             return Err(metadata.invalid(key, expected, strings.len()).into());
@@ -90,7 +92,11 @@ impl Vocab {
         metadata: &Metadata,
         ids: [Option<u32>; 3],
     ) -> Result<Vec<u32>, TokenizerError> {
-        let fim_keys: [&[&str]; 3] = [&["fim_pre", "prefix"], &["fim_suf", "suffix"], &["fim_mid", "middle"]];
+        let fim_keys: [&[&str]; 3] = [
+            &["fim_pre", "prefix"],
+            &["fim_suf", "suffix"],
+            &["fim_mid", "middle"],
+        ];
         for (names, keys) in special::FILL.iter().zip(fim_keys) {
             self.fill_token(metadata, names, keys)?;
         }

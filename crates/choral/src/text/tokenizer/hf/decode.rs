@@ -6,16 +6,17 @@
 //! see single tokens until one of them joins them; what comes after that sees one
 //! text, in parts.
 
-use std::path::Path;
-
 use serde_json::Value;
+use tokenizers::decoders::strip::Strip;
 use tokenizers::decoders::wordpiece;
-use tokenizers::normalizers::replace::{Replace, ReplacePattern};
+use tokenizers::normalizers::replace::Replace;
 use tokenizers::{Decoder as _, DecoderWrapper};
 
-use super::guard;
+use super::growth::{self, Chain};
+use super::json::build;
+use super::structure::{self, kind, members};
+use crate::text::tokenizer::bytes;
 use crate::text::tokenizer::utf8::Utf8Stream;
-use crate::text::tokenizer::{TokenizerError, bytes};
 
 /// The stages of one tokenizer.
 #[derive(Debug)]
@@ -84,30 +85,28 @@ enum StageState {
 }
 
 impl Decoder {
-    /// Reads the `decoder` field, which may be null.
-    pub(super) fn from_json(file: &Path, decoder: &Value) -> Result<Self, TokenizerError> {
-        guard::check_growth(file, "decoder", [decoder])?;
-        if decoder.is_null() {
+    /// From the `decoder` of a file, if it has one.
+    pub(super) fn new(decoder: Option<&Value>) -> Result<Self, String> {
+        let Some(decoder) = decoder else {
             return Ok(Self {
                 stages: vec![Stage::Spaces],
             });
-        }
+        };
+        structure::check_decoder(decoder)?;
+        growth::check(Chain::Decode, [decoder])?;
         let mut list = Vec::new();
         flatten(decoder, &mut list);
         let mut stages = Vec::new();
         let mut joined = false;
         for (i, value) in list.iter().enumerate() {
-            let stage = if joined {
-                match Stage::after_joint(value) {
-                    Some(stage) => stage,
-                    None => {
-                        let rest = list[i..].iter().map(|value| parse(file, value));
-                        stages.push(Stage::Whole(rest.collect::<Result<_, _>>()?));
-                        break;
-                    }
+            let stage = match joined.then(|| Stage::after_joint(value)) {
+                None => Stage::of_tokens(value)?,
+                Some(Some(stage)) => stage,
+                Some(None) => {
+                    let rest = list[i..].iter().map(|value| build(value));
+                    stages.push(Stage::Whole(rest.collect::<Result<_, _>>()?));
+                    break;
                 }
-            } else {
-                Stage::of_tokens(file, value)?
             };
             joined |= matches!(stage, Stage::Fuse | Stage::ByteLevel);
             stages.push(stage);
@@ -163,27 +162,13 @@ impl Decoder {
     }
 }
 
-/// The elements of nested sequences, in order. Sequences that nest deeply do not
-/// get here: the JSON parser has a limit.
-fn flatten<'a>(decoder: &'a Value, list: &mut Vec<&'a Value>) {
-    match (&decoder["type"], decoder["decoders"].as_array()) {
-        (Value::String(kind), Some(decoders)) if kind == "Sequence" => {
-            decoders.iter().for_each(|decoder| flatten(decoder, list));
-        }
-        _ => list.push(decoder),
+/// The members of nested sequences, in order. They cannot nest deeply: the JSON
+/// parser has a limit.
+fn flatten<'v>(decoder: &'v Value, list: &mut Vec<&'v Value>) {
+    match members(decoder) {
+        Some(parts) => parts.iter().for_each(|part| flatten(part, list)),
+        None => list.push(decoder),
     }
-}
-
-fn parse(file: &Path, value: &Value) -> Result<DecoderWrapper, TokenizerError> {
-    let kind = guard::kind(file, "decoder", value)?;
-    if !matches!(
-        kind,
-        "BPEDecoder" | "ByteLevel" | "WordPiece" | "Metaspace" | "Replace" | "Fuse" | "Strip" | "ByteFallback"
-    ) {
-        return Err(TokenizerError::unsupported(file, "decoder", kind));
-    }
-    serde_json::from_value(value.clone())
-        .map_err(|error| TokenizerError::invalid(file, "decoder", error))
 }
 
 /// Runs an item through stages.
@@ -197,8 +182,8 @@ fn push(stages: &[Stage], states: &mut [StageState], item: String, out: &mut Str
 }
 
 impl Stage {
-    fn of_tokens(file: &Path, value: &Value) -> Result<Self, TokenizerError> {
-        Ok(match parse(file, value)? {
+    fn of_tokens(value: &Value) -> Result<Self, String> {
+        Ok(match build(value)? {
             DecoderWrapper::BPE(bpe) => Self::Bpe { suffix: bpe.suffix },
             DecoderWrapper::ByteLevel(_) => Self::ByteLevel,
             DecoderWrapper::WordPiece(decoder) => Self::WordPiece {
@@ -219,29 +204,24 @@ impl Stage {
             },
             DecoderWrapper::ByteFallback(_) => Self::ByteFallback,
             DecoderWrapper::CTC(_) | DecoderWrapper::Sequence(_) => {
-                unreachable!("`parse` refuses CTC, and `flatten` removes sequences")
+                unreachable!("`structure` refuses CTC, and `flatten` takes sequences apart")
             }
         })
     }
 
     /// The stage for a text in parts, if the decoder can do with parts.
     fn after_joint(value: &Value) -> Option<Self> {
-        match value["type"].as_str()? {
+        match kind(value) {
             "Fuse" => Some(Self::Fuse),
             "Strip" => {
-                let strip: tokenizers::decoders::strip::Strip =
-                    serde_json::from_value(value.clone()).ok()?;
+                let strip: Strip = build(value).ok()?;
                 (strip.stop == 0).then_some(Self::StripText {
                     content: strip.content,
                     start: strip.start,
                 })
             }
             "Replace" => {
-                let pattern = serde_json::from_value(value["pattern"].clone()).ok()?;
-                let ReplacePattern::String(pattern) = pattern else {
-                    return None;
-                };
-                let mut chars = pattern.chars();
+                let mut chars = value["pattern"]["String"].as_str()?.chars();
                 let (Some(from), None) = (chars.next(), chars.next()) else {
                     return None;
                 };
@@ -254,7 +234,9 @@ impl Stage {
 
     fn start(&self) -> StageState {
         match self {
-            Self::Spaces | Self::Metaspace { .. } | Self::WordPiece { .. } => StageState::Begun(false),
+            Self::Spaces | Self::Metaspace { .. } | Self::WordPiece { .. } => {
+                StageState::Begun(false)
+            }
             Self::ByteFallback => StageState::Bytes(Vec::new()),
             Self::ByteLevel => StageState::Utf8(Utf8Stream::default()),
             Self::StripText { start, .. } => StageState::Left(*start),
@@ -273,7 +255,14 @@ impl Stage {
                 let replaced = replace.decode_chain(vec![item]).unwrap_or_default();
                 replaced.into_iter().for_each(emit);
             }
-            (Self::Strip { content, start, stop }, _) => emit(strip(&item, *content, *start, *stop)),
+            (
+                Self::Strip {
+                    content,
+                    start,
+                    stop,
+                },
+                _,
+            ) => emit(strip(&item, *content, *start, *stop)),
             (Self::ByteFallback, StageState::Bytes(run)) => {
                 if let Some(byte) = bytes::named_byte(&item) {
                     run.push(byte);
@@ -288,7 +277,13 @@ impl Stage {
                 utf8.push(&bytes, &mut text);
                 emit(text);
             }
-            (Self::Metaspace { replacement, drop_first }, StageState::Begun(begun)) => {
+            (
+                Self::Metaspace {
+                    replacement,
+                    drop_first,
+                },
+                StageState::Begun(begun),
+            ) => {
                 let begun = std::mem::replace(begun, true);
                 let space = if *drop_first && !begun { "" } else { " " };
                 emit(item.replace(*replacement, space));
@@ -299,7 +294,11 @@ impl Stage {
                     Some(rest) => rest.to_owned(),
                     None => format!(" {item}"),
                 };
-                emit(if *cleanup { wordpiece::cleanup(&text) } else { text });
+                emit(if *cleanup {
+                    wordpiece::cleanup(&text)
+                } else {
+                    text
+                });
             }
             (Self::Bpe { suffix }, StageState::Held(held)) => {
                 if let Some(token) = held.replace(item) {
@@ -349,11 +348,15 @@ impl Stage {
 fn strip(text: &str, content: char, start: usize, stop: usize) -> String {
     let mut text = text;
     for _ in 0..start {
-        let Some(rest) = text.strip_prefix(content) else { break };
+        let Some(rest) = text.strip_prefix(content) else {
+            break;
+        };
         text = rest;
     }
     for _ in 0..stop {
-        let Some(rest) = text.strip_suffix(content) else { break };
+        let Some(rest) = text.strip_suffix(content) else {
+            break;
+        };
         text = rest;
     }
     text.to_owned()

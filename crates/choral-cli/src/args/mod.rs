@@ -1,0 +1,10 @@
+//! What the commands share of the command line: words in, typed options out.
+//!
+//! [`normalize`] and [`env`] see the words and the environment before clap does;
+//! [`model`] and [`sampling`] are groups of options that a command flattens into
+//! its own. Nothing here loads a model or prints.
+
+pub(crate) mod env;
+pub(crate) mod model;
+pub(crate) mod normalize;
+pub(crate) mod sampling;

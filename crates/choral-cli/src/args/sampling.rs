@@ -1,0 +1,1 @@
+//! Options that say how tokens are chosen and when an answer ends.

@@ -1,0 +1,233 @@
+//! How much memory a model takes, and how an engine shares out what there is.
+//!
+//! Arithmetic only: from a [`DecoderSpec`] and a number of bytes to an
+//! [`EnginePlan`]. Reads no file and no machine (see [`crate::machine`]), and
+//! allocates nothing, so a model can be planned for without its weights.
+
+use super::{DecoderSpec, ModelError, Numeric};
+use crate::engine::batch::BLOCK_TOKENS;
+use choral_kernels::attention::KvMemory;
+use choral_kernels::matmul::PackedMatrix;
+
+/// Most sequences that are run together unless more are asked for. A step of
+/// that many rows reads each weight once for all of them; more rows only make
+/// every one of them wait longer.
+const AUTO_SEQS: usize = 256;
+
+/// Tokens in a step unless another number is asked for: enough rows for prompts
+/// to be bound by arithmetic, few enough to keep decoding rows moving.
+const AUTO_BATCHED_TOKENS: usize = 512;
+
+/// A running sequence is taken to need at least this many tokens: with room for
+/// fewer, starting it would only push another one out.
+const TOKENS_OF_A_SEQUENCE: usize = 256;
+
+/// What a caller fixes; the rest is planned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Tokens of the longest sequence, prompt included; `None`: as many as the
+    /// model was made for and the memory holds.
+    pub context: Option<usize>,
+    /// Most sequences in a step.
+    pub max_num_seqs: Option<usize>,
+    /// Most tokens in a step.
+    pub max_num_batched_tokens: Option<usize>,
+    /// Bytes for keys and values; `None`: half of what weights and steps leave,
+    /// and no more than could ever be used.
+    pub kv_bytes: Option<u64>,
+}
+
+/// What an engine will take and how it will share it out. Sizes are in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EnginePlan {
+    /// The arithmetic.
+    pub numeric: Numeric,
+    /// Packed weights.
+    pub weight_bytes: u64,
+    /// Activations and logits of the largest step.
+    pub step_bytes: u64,
+    /// One block of keys and values over all layers.
+    pub kv_block_bytes: u64,
+    /// Blocks of [`BLOCK_TOKENS`] positions.
+    pub num_kv_blocks: usize,
+    /// Tokens of the longest sequence, prompt included; it fits in the blocks.
+    pub context: usize,
+    /// The memory, not the model, set `context`.
+    pub context_cut_to_memory: bool,
+    /// Most sequences in a step.
+    pub max_num_seqs: usize,
+    /// Most tokens in a step; at least `max_num_seqs`.
+    pub max_num_batched_tokens: usize,
+}
+
+impl EnginePlan {
+    /// Bytes of all blocks.
+    pub fn kv_bytes(&self) -> u64 {
+        self.kv_block_bytes
+            .saturating_mul(self.num_kv_blocks as u64)
+    }
+
+    /// Positions of all blocks.
+    pub fn kv_tokens(&self) -> usize {
+        self.num_kv_blocks.saturating_mul(BLOCK_TOKENS)
+    }
+
+    /// Weights, steps, keys and values together.
+    pub fn total_bytes(&self) -> u64 {
+        self.weight_bytes
+            .saturating_add(self.step_bytes)
+            .saturating_add(self.kv_bytes())
+    }
+
+    /// How many sequences of `tokens` tokens have room at the same time.
+    pub fn sequences_of(&self, tokens: usize) -> usize {
+        self.num_kv_blocks / tokens.div_ceil(BLOCK_TOKENS).max(1)
+    }
+}
+
+impl DecoderSpec {
+    /// Rows and columns of every packed matrix; a layer's come once.
+    fn layer_matrices(&self) -> [(usize, usize); 4] {
+        let (hidden, q, ffn) = (self.hidden_size, self.q_width(), self.ffn_size);
+        [
+            (q + 2 * self.kv_width(), hidden),
+            (hidden, q),
+            (2 * ffn, hidden),
+            (hidden, ffn),
+        ]
+    }
+
+    /// Bytes of all weights packed for `numeric`, as
+    /// [`Model::weight_bytes`](super::Model::weight_bytes) counts them.
+    pub fn packed_weight_bytes(&self, numeric: Numeric) -> u64 {
+        let bytes = |(n, k)| PackedMatrix::bytes_for(numeric.element(), n, k) as u64;
+        let layer: u64 = self.layer_matrices().into_iter().map(bytes).sum();
+        layer
+            .saturating_mul(self.num_layers as u64)
+            .saturating_add(bytes((self.vocab_size, self.hidden_size)))
+    }
+
+    /// Bytes of one token's keys and values over all layers, at `element_bytes`
+    /// an element (2 for f16 and bf16) and without padding.
+    pub fn kv_token_bytes(&self, element_bytes: usize) -> u64 {
+        2 * (self.num_layers as u64)
+            .saturating_mul(self.kv_width() as u64)
+            .saturating_mul(element_bytes as u64)
+    }
+
+    /// Bytes of one block of keys and values over all layers, as it lies in memory.
+    pub fn kv_block_bytes(&self, numeric: Numeric) -> u64 {
+        let layer = KvMemory::block_bytes(numeric.element(), self.num_kv_heads, self.head_dim);
+        (self.num_layers as u64).saturating_mul(layer as u64)
+    }
+
+    /// Bytes of activations and logits in a step of `tokens` tokens, the logits of
+    /// all of them wanted (as prompt log-probabilities do).
+    pub fn step_bytes(&self, tokens: usize) -> u64 {
+        let (hidden, q, kv) = (self.hidden_size, self.q_width(), self.kv_width());
+        let widest_input = hidden.max(q).max(self.ffn_size).next_multiple_of(32);
+        // Input of a product, residual stream and what is added to it, q k v,
+        // attention's output, gate and up, angles, logits.
+        let floats = widest_input
+            + 2 * hidden
+            + (q + 2 * kv)
+            + q
+            + 2 * self.ffn_size
+            + self.rope.dim
+            + self.vocab_size;
+        (floats as u64 * size_of::<f32>() as u64).saturating_mul(tokens as u64)
+    }
+
+    /// Shares out `memory` bytes between weights, steps, and keys and values.
+    ///
+    /// # Errors
+    /// If the weights do not fit, if a limit that was asked for makes no sense, or
+    /// if there is no room for one sequence of the context asked for.
+    pub fn plan(
+        &self,
+        numeric: Numeric,
+        options: &PlanOptions,
+        memory: u64,
+    ) -> Result<EnginePlan, ModelError> {
+        let weight_bytes = self.packed_weight_bytes(numeric);
+        let left = memory.checked_sub(weight_bytes);
+        let left = left.ok_or(ModelError::WeightMemory {
+            needed: weight_bytes,
+            numeric,
+            left: memory,
+        })?;
+        if let Some(asked) = options.context
+            && !(1..=self.max_context).contains(&asked)
+        {
+            let most = self.max_context;
+            return Err(ModelError::Context { asked, most });
+        }
+        let (mut max_num_seqs, max_num_batched_tokens) = self.step_limits(options, left)?;
+        let step_bytes = self.step_bytes(max_num_batched_tokens);
+
+        let context = options.context.unwrap_or(self.max_context);
+        let kv_block_bytes = self.kv_block_bytes(numeric);
+        let spare = left.saturating_sub(step_bytes);
+        let kv_bytes = options.kv_bytes.unwrap_or(spare / 2);
+        let useful = max_num_seqs.saturating_mul(context.div_ceil(BLOCK_TOKENS));
+        let most = useful.min(u32::MAX as usize);
+        let num_kv_blocks = (kv_bytes / kv_block_bytes).min(most as u64) as usize;
+
+        let kv_tokens = num_kv_blocks * BLOCK_TOKENS;
+        let needed = options.context.unwrap_or(BLOCK_TOKENS.min(context));
+        if kv_tokens < needed {
+            return Err(ModelError::KvBudget {
+                budget: kv_bytes,
+                found: kv_tokens,
+                needed,
+            });
+        }
+        if options.max_num_seqs.is_none() {
+            let tokens = context.min(kv_tokens).min(TOKENS_OF_A_SEQUENCE);
+            let fit = num_kv_blocks / tokens.div_ceil(BLOCK_TOKENS);
+            max_num_seqs = max_num_seqs.min(fit.max(1));
+        }
+        Ok(EnginePlan {
+            numeric,
+            weight_bytes,
+            step_bytes,
+            kv_block_bytes,
+            num_kv_blocks,
+            context: context.min(kv_tokens),
+            context_cut_to_memory: kv_tokens < context,
+            max_num_seqs,
+            max_num_batched_tokens,
+        })
+    }
+
+    /// Sequences and tokens of a step: as asked for, or as many as keep a step in
+    /// a quarter of what the weights leave.
+    fn step_limits(&self, options: &PlanOptions, left: u64) -> Result<(usize, usize), ModelError> {
+        let limit = |name, expected: String, found| ModelError::Limit {
+            name,
+            expected,
+            found,
+        };
+        let (seqs, tokens) = (options.max_num_seqs, options.max_num_batched_tokens);
+        if let Some(found) = seqs.filter(|&n| n == 0 || n > u32::MAX as usize) {
+            let expected = "1 to 4294967295".to_owned();
+            return Err(limit("max_num_seqs", expected, found));
+        }
+        let least = seqs.unwrap_or(1);
+        if let Some(found) = tokens.filter(|&n| n < least || n > u32::MAX as usize) {
+            let expected = format!("at least {least}, a token for each sequence");
+            return Err(limit("max_num_batched_tokens", expected, found));
+        }
+        let tokens = tokens.unwrap_or_else(|| {
+            let mut tokens = AUTO_BATCHED_TOKENS.max(least);
+            while tokens / 2 >= least.max(BLOCK_TOKENS) && self.step_bytes(tokens) > left / 4 {
+                tokens /= 2;
+            }
+            tokens
+        });
+        Ok((seqs.unwrap_or(AUTO_SEQS.min(tokens)), tokens))
+    }
+}
+
+#[cfg(test)]
+mod tests;

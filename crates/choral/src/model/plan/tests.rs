@@ -1,0 +1,195 @@
+//! Figures worked out by hand, and the promises of a plan.
+
+use super::*;
+use crate::model::Hyper;
+use choral_formats::{Gguf, ModelFile, gguf::Writer};
+
+const GIB: u64 = 1 << 30;
+
+/// Qwen2.5-0.5B, from its published `config.json`; no weights needed.
+fn qwen25_half_billion() -> DecoderSpec {
+    let (layers, hidden) = (24, 896);
+    let mut spec = tiny();
+    spec.vocab_size = 151_936;
+    spec.hidden_size = hidden;
+    spec.num_layers = layers;
+    spec.num_heads = 14;
+    spec.num_kv_heads = 2;
+    spec.head_dim = 64;
+    spec.ffn_size = 4864;
+    spec.max_context = 32_768;
+    spec.windows = vec![None; layers];
+    spec
+}
+
+/// What a header says, without a single layer's tensor.
+fn tiny() -> DecoderSpec {
+    let mut writer = Writer::new();
+    writer
+        .set("general.architecture", "qwen2")
+        .set("qwen2.embedding_length", 32u32)
+        .set("qwen2.block_count", 1u32)
+        .set("qwen2.attention.head_count", 4u32)
+        .set("qwen2.attention.head_count_kv", 2u32)
+        .set("qwen2.feed_forward_length", 64u32)
+        .set("qwen2.context_length", 100u32);
+    let info = choral_formats::TensorInfo {
+        name: "token_embd.weight".into(),
+        dtype: choral_formats::Dtype::F32,
+        shape: vec![40, 32],
+    };
+    writer.tensor(info, vec![0; 40 * 32 * 4]).expect("a tensor");
+    let bytes = writer.to_bytes().expect("a file");
+    let file = ModelFile::Gguf(Gguf::from_bytes("tiny.gguf", bytes).expect("a good file"));
+    let (architecture, hyper) = Hyper::open(&file).expect("a known family");
+    (architecture.spec)(&hyper).expect("a complete header")
+}
+
+fn plan(spec: &DecoderSpec, options: &PlanOptions, memory: u64) -> EnginePlan {
+    spec.plan(Numeric::Bf16, options, memory).expect("it fits")
+}
+
+#[test]
+fn qwen25_half_billion_takes_25_megabytes_of_cache_for_2048_tokens_in_f16() {
+    let spec = qwen25_half_billion();
+    // 24 layers x 2 (keys, values) x 2 heads x 64 x 2 bytes.
+    assert_eq!(spec.kv_token_bytes(2), 12_288);
+    assert_eq!(spec.kv_token_bytes(2) * 2048, 25_165_824);
+    // Nothing is padded at this shape: a block is sixteen tokens.
+    assert_eq!(spec.kv_block_bytes(Numeric::Bf16), 16 * 12_288);
+    assert_eq!(spec.kv_block_bytes(Numeric::F32), 2 * 16 * 12_288);
+}
+
+#[test]
+fn qwen25_half_billion_has_494_million_weights() {
+    // Its card says 0.49 B; biases and norms are the 0.07 million not counted.
+    let weights = 493_961_216;
+    let spec = qwen25_half_billion();
+    assert_eq!(spec.packed_weight_bytes(Numeric::Bf16), 2 * weights);
+    assert_eq!(spec.packed_weight_bytes(Numeric::F32), 4 * weights);
+}
+
+#[test]
+fn heads_that_are_no_multiple_of_a_vector_are_counted_with_their_padding() {
+    let mut spec = tiny();
+    spec.head_dim = 24;
+    // Keys 24 wide, values padded to 32; two heads, sixteen positions, two bytes.
+    assert_eq!(spec.kv_block_bytes(Numeric::Bf16), 2 * 16 * (24 + 32) * 2);
+    assert_eq!(spec.kv_token_bytes(2), 2 * 2 * 24 * 2);
+}
+
+#[test]
+fn a_plan_stays_within_its_memory() {
+    let spec = qwen25_half_billion();
+    for memory in [GIB + GIB / 8, 2 * GIB, 4 * GIB, 16 * GIB, 512 * GIB] {
+        let plan = plan(&spec, &PlanOptions::default(), memory);
+        assert!(plan.total_bytes() <= memory, "{memory}: {plan:?}");
+        assert!(plan.max_num_batched_tokens >= plan.max_num_seqs);
+        assert!(plan.kv_tokens() >= plan.context, "one sequence always fits");
+        assert_eq!(plan.context_cut_to_memory, plan.context < spec.max_context);
+    }
+}
+
+#[test]
+fn keys_and_values_never_get_more_than_could_be_used() {
+    let spec = tiny();
+    let plan = plan(&spec, &PlanOptions::default(), 512 * GIB);
+    assert_eq!(plan.max_num_seqs, 256);
+    assert_eq!(plan.context, 100);
+    assert_eq!(plan.num_kv_blocks, 256 * 7);
+    assert_eq!(plan.sequences_of(100), 256);
+    assert_eq!(plan.sequences_of(0), plan.num_kv_blocks);
+}
+
+#[test]
+fn little_memory_shortens_an_unstated_context_and_says_so() {
+    let spec = qwen25_half_billion();
+    let weights = spec.packed_weight_bytes(Numeric::Bf16);
+    let plan = plan(&spec, &PlanOptions::default(), weights + 100_000_000);
+    assert!(plan.context_cut_to_memory);
+    assert_eq!(plan.context, plan.kv_tokens());
+    assert!(plan.step_bytes <= 25_000_000);
+}
+
+#[test]
+fn a_stated_context_that_does_not_fit_is_an_error() {
+    let spec = qwen25_half_billion();
+    let options = PlanOptions {
+        context: Some(32_768),
+        kv_bytes: Some(10_000_000),
+        ..PlanOptions::default()
+    };
+    let error = spec.plan(Numeric::Bf16, &options, 4 * GIB).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "10000000 bytes for keys and values hold 800 tokens, expected at least 32768"
+    );
+    let options = PlanOptions {
+        context: Some(32_769),
+        ..PlanOptions::default()
+    };
+    let error = spec.plan(Numeric::Bf16, &options, 4 * GIB).unwrap_err();
+    assert!(matches!(error, ModelError::Context { asked: 32_769, .. }));
+}
+
+#[test]
+fn weights_that_do_not_fit_are_an_error() {
+    let error = qwen25_half_billion()
+        .plan(Numeric::F32, &PlanOptions::default(), GIB)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "weights take 1975844864 bytes in f32, but 1073741824 bytes of memory are left"
+    );
+}
+
+#[test]
+fn limits_asked_for_are_kept_or_refused() {
+    let spec = tiny();
+    let options = PlanOptions {
+        context: Some(64),
+        max_num_seqs: Some(3),
+        max_num_batched_tokens: Some(5),
+        kv_bytes: None,
+    };
+    let kept = plan(&spec, &options, GIB);
+    assert_eq!((kept.context, kept.max_num_seqs), (64, 3));
+    assert_eq!((kept.max_num_batched_tokens, kept.num_kv_blocks), (5, 12));
+
+    let refused = PlanOptions {
+        max_num_batched_tokens: Some(2),
+        ..options
+    };
+    assert_eq!(
+        spec.plan(Numeric::F32, &refused, GIB)
+            .unwrap_err()
+            .to_string(),
+        "`max_num_batched_tokens` is 2, expected at least 3, a token for each sequence"
+    );
+    let none = PlanOptions {
+        max_num_seqs: Some(0),
+        ..PlanOptions::default()
+    };
+    assert!(spec.plan(Numeric::F32, &none, GIB).is_err());
+}
+
+#[test]
+fn what_is_planned_is_what_a_loaded_model_takes() {
+    use crate::model::Model;
+    use choral_kernels::{Compute, Isa};
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models");
+    let compute = Compute::new(Isa::detect(), 1);
+    for model in ["qwen2/hf", "qwen3/hf", "tinyllama/gguf/tinyllama-Q4_0.gguf"] {
+        let file = ModelFile::open(golden.join(model)).expect("a golden model");
+        let file = std::sync::Arc::new(file);
+        for numeric in [Numeric::Bf16, Numeric::F32] {
+            let model = Model::load(&file, numeric, &compute).expect("a golden model");
+            let spec = model.spec();
+            assert_eq!(
+                spec.packed_weight_bytes(numeric),
+                model.weight_bytes() as u64
+            );
+            assert_eq!(spec.kv_block_bytes(numeric), model.kv_block_bytes() as u64);
+        }
+    }
+}
