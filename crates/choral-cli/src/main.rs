@@ -19,16 +19,14 @@ struct Cli {
 
 fn main() -> ExitCode {
     let command = args::env::bind(Cli::command());
-    let words = args::normalize::normalize(&command, std::env::args_os());
-    let cli = match command.try_get_matches_from(words) {
-        Ok(matches) => Cli::from_arg_matches(&matches),
-        Err(error) => Err(error),
-    };
-    let result = match cli {
-        Ok(cli) => cmd::run(cli.command),
+    let cli = args::normalize::normalize(&command, std::env::args_os())
+        .and_then(|words| command.try_get_matches_from(words))
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match cli {
+        Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    match result {
+    match cmd::run(cli.command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("choral: {error:#}");

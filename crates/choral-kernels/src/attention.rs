@@ -19,6 +19,7 @@ use crate::matmul::Element;
 use crate::shared::{SharedSlice, zeroed};
 use crate::simd::{LANES, Simd};
 use std::array::from_fn;
+use std::cell::RefCell;
 
 /// Positions in a block.
 pub const BLOCK: usize = LANES;
@@ -29,8 +30,19 @@ pub const MAX_HEAD_DIM: usize = 512;
 /// Queries that share each load of keys and values.
 const MAX_QUERIES: usize = 8;
 
-/// Vectors of a head.
-const MAX_VECTORS: usize = MAX_HEAD_DIM / LANES;
+thread_local! {
+    /// A task's queries and outputs; kept so that steps do not allocate.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Room for the queries of one pass.
+#[derive(Default)]
+struct Scratch {
+    /// `[head_dim / 2, queries, 2]`: scaled queries, pair by pair.
+    q: Vec<f32>,
+    /// `[queries, vectors]`: sums of values so far.
+    out: Vec<[f32; LANES]>,
+}
 
 /// Memory of one layer's keys and values: `[blocks, kv_heads]` tiles.
 #[derive(Debug)]
@@ -323,18 +335,20 @@ pub fn paged_attention(
             kv_heads,
             dim,
         };
-        match &memory.data {
+        SCRATCH.with_borrow_mut(|scratch| match &memory.data {
             Data::Bf16 { keys, values } => compute.isa().run(Attend {
                 queries,
                 keys,
                 values,
+                scratch,
             }),
             Data::F32 { keys, values } => compute.isa().run(Attend {
                 queries,
                 keys,
                 values,
+                scratch,
             }),
-        }
+        });
     });
 }
 
@@ -375,19 +389,12 @@ struct Attend<'a, E> {
     queries: Queries<'a>,
     keys: &'a [[E; BLOCK]],
     values: &'a [[E; LANES]],
-}
-
-/// What one query has gathered so far.
-#[derive(Clone, Copy)]
-struct Running {
-    largest: f32,
-    sum: f32,
-    out: [[f32; LANES]; MAX_VECTORS],
+    scratch: &'a mut Scratch,
 }
 
 impl<E: Stored> Kernel for Attend<'_, E> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
         let group = self.queries.shape.heads / self.queries.kv_heads;
         let total = self.queries.tokens.len() * group;
         let mut first = 0;
@@ -408,11 +415,31 @@ impl<E: Stored> Kernel for Attend<'_, E> {
     }
 }
 
+/// One block's part in a pass of `Q` queries.
+struct Step<'a, E, const Q: usize> {
+    /// `[head_dim / 2]` pairs of the scaled queries.
+    q: &'a [[[f32; 2]; Q]],
+    /// `[head_dim]`.
+    keys: &'a [[E; BLOCK]],
+    /// `[BLOCK, vectors]`.
+    values: &'a [[E; LANES]],
+    /// Positions in the block that each query sees.
+    seen: [(usize, usize); Q],
+}
+
+/// What `Q` queries have gathered so far.
+struct Running<'a, const Q: usize> {
+    largest: [f32; Q],
+    sum: [f32; Q],
+    /// `[Q, vectors]`.
+    out: &'a mut [[f32; LANES]],
+}
+
 impl<E: Stored> Attend<'_, E> {
     /// Walks the cache once for the `Q` queries from `first` on (query `i` is head
     /// `i % group` of the group, of token `i / group` of the task).
     #[inline(always)]
-    fn pass<S: Simd, const Q: usize>(&self, simd: S, first: usize) {
+    fn pass<S: Simd, const Q: usize>(&mut self, simd: S, first: usize) {
         let Queries {
             shape,
             rows,
@@ -422,13 +449,17 @@ impl<E: Stored> Attend<'_, E> {
             ..
         } = self.queries;
         let group = shape.heads / kv_heads;
+        let vectors = dim.div_ceil(LANES);
         let token = |i: usize| self.queries.tokens.start + (first + i) / group;
         let head = |i: usize| kv_head * group + (first + i) % group;
-        let mut q = [[0.0_f32; MAX_HEAD_DIM]; Q];
-        for (i, q) in q.iter_mut().enumerate() {
+        let Scratch { q, out } = &mut *self.scratch;
+        q.resize(dim * Q, 0.0);
+        let q = q.as_chunks_mut::<2>().0.as_chunks_mut::<Q>().0;
+        for i in 0..Q {
             let at = token(i) * self.queries.q_stride + head(i) * dim;
-            for (q, &x) in q.iter_mut().zip(&self.queries.q[at..at + dim]) {
-                *q = x * shape.scale;
+            let source = self.queries.q[at..at + dim].as_chunks::<2>().0;
+            for (pair, x) in q.iter_mut().zip(source) {
+                pair[i] = x.map(|x| x * shape.scale);
             }
         }
         // The positions that query `i` sees.
@@ -436,104 +467,99 @@ impl<E: Stored> Attend<'_, E> {
             let end = rows.positions[token(i)] as usize + 1;
             (shape.window.map_or(0, |w| end.saturating_sub(w)), end)
         });
-        let mut state = [Running {
-            largest: f32::NEG_INFINITY,
-            sum: 0.0,
-            out: [[0.0; LANES]; MAX_VECTORS],
-        }; Q];
+        out.clear();
+        out.resize(Q * vectors, [0.0; LANES]);
+        let mut running = Running {
+            largest: [f32::NEG_INFINITY; Q],
+            sum: [0.0; Q],
+            out,
+        };
         let begin = seen.iter().map(|s| s.0).min().unwrap_or(0) / BLOCK;
         let end = seen.iter().map(|s| s.1).max().unwrap_or(0).div_ceil(BLOCK);
         let table = rows.table(self.queries.row);
-        let vectors = dim.div_ceil(LANES);
         for (block, &id) in table.iter().enumerate().take(end).skip(begin) {
             let tile = id as usize * kv_heads + kv_head;
-            let keys = &self.keys[tile * dim..(tile + 1) * dim];
-            let values = &self.values[tile * BLOCK * vectors..(tile + 1) * BLOCK * vectors];
-            let range = |i: usize| {
-                let from = |p: usize| p.saturating_sub(block * BLOCK).min(BLOCK);
-                (from(seen[i].0), from(seen[i].1))
+            let within = |p: usize| p.saturating_sub(block * BLOCK).min(BLOCK);
+            let step = Step {
+                q,
+                keys: &self.keys[tile * dim..(tile + 1) * dim],
+                values: &self.values[tile * BLOCK * vectors..(tile + 1) * BLOCK * vectors],
+                seen: seen.map(|(from, to)| (within(from), within(to))),
             };
-            if (0..Q).all(|i| range(i) == range(0)) {
-                let (lo, hi) = range(0);
-                gather::<S, E, Q>(simd, &mut state, &q, keys, values, vectors, lo, hi);
-            } else {
-                for i in 0..Q {
-                    let (lo, hi) = range(i);
-                    let (state, q) = (
-                        std::array::from_mut(&mut state[i]),
-                        std::array::from_ref(&q[i]),
-                    );
-                    gather::<S, E, 1>(simd, state, q, keys, values, vectors, lo, hi);
-                }
-            }
+            step.gather(simd, &mut running, vectors);
         }
-        for (i, state) in state.iter().enumerate() {
+        for i in 0..Q {
             let at = (token(i) * shape.heads + head(i)) * dim;
             // SAFETY: each (token, head) belongs to one task.
             let out = unsafe { self.queries.out.range_mut(at, dim) };
-            for (out, &x) in out.iter_mut().zip(state.out.as_flattened()) {
-                *out = x / state.sum;
+            let sums = running.out[i * vectors..(i + 1) * vectors].as_flattened();
+            for (out, &x) in out.iter_mut().zip(sums) {
+                *out = x / running.sum[i];
             }
         }
     }
 }
 
-/// Adds positions `lo..hi` of one block to `Q` queries.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "an inner loop with its operands")]
-fn gather<S: Simd, E: Stored, const Q: usize>(
-    simd: S,
-    state: &mut [Running; Q],
-    q: &[[f32; MAX_HEAD_DIM]; Q],
-    keys: &[[E; BLOCK]],
-    values: &[[E; LANES]],
-    vectors: usize,
-    lo: usize,
-    hi: usize,
-) {
-    if lo >= hi {
-        return;
-    }
-    let mut even = [simd.splat(0.0); Q];
-    let mut odd = [simd.splat(0.0); Q];
-    for (d, pair) in keys.chunks_exact(2).enumerate() {
-        let (k0, k1) = (E::load(simd, &pair[0]), E::load(simd, &pair[1]));
-        for i in 0..Q {
-            even[i] = simd.fma(simd.splat(q[i][2 * d]), k0, even[i]);
-            odd[i] = simd.fma(simd.splat(q[i][2 * d + 1]), k1, odd[i]);
-        }
-    }
-    let mut p = [[0.0_f32; BLOCK]; Q];
-    let mut rescale = [0.0_f32; Q];
-    for i in 0..Q {
-        let score = simd.keep(simd.add(even[i], odd[i]), lo, hi, f32::NEG_INFINITY);
-        let block_largest = simd.largest(score);
-        let old = state[i].largest;
-        let largest = if block_largest > old {
-            block_largest
-        } else {
-            old
-        };
-        let mut corr = [0.0; LANES];
-        simd.store(simd.exp(simd.splat(old - largest)), &mut corr);
-        rescale[i] = corr[0];
-        let weight = simd.exp(simd.sub(score, simd.splat(largest)));
-        let weight = simd.keep(weight, lo, hi, 0.0);
-        simd.store(weight, &mut p[i]);
-        state[i].largest = largest;
-        state[i].sum = state[i].sum * rescale[i] + simd.sum(weight);
-    }
-    for j in 0..vectors {
-        let mut acc: [S::V; Q] =
-            from_fn(|i| simd.mul(simd.load(&state[i].out[j]), simd.splat(rescale[i])));
-        for t in lo..hi {
-            let v = E::load(simd, &values[t * vectors + j]);
+impl<E: Stored, const Q: usize> Step<'_, E, Q> {
+    /// Adds the block's positions to the queries that see them.
+    #[inline(always)]
+    fn gather<S: Simd>(&self, simd: S, running: &mut Running<'_, Q>, vectors: usize) {
+        let mut even = [simd.splat(0.0); Q];
+        let mut odd = [simd.splat(0.0); Q];
+        for (q, k) in self.q.iter().zip(self.keys.as_chunks::<2>().0) {
+            let (k0, k1) = (E::load(simd, &k[0]), E::load(simd, &k[1]));
             for i in 0..Q {
-                acc[i] = simd.fma(simd.splat(p[i][t]), v, acc[i]);
+                even[i] = simd.fma(simd.splat(q[i][0]), k0, even[i]);
+                odd[i] = simd.fma(simd.splat(q[i][1]), k1, odd[i]);
             }
         }
+        let mut weights = [[0.0_f32; BLOCK]; Q];
+        let mut rescale = [1.0_f32; Q];
         for i in 0..Q {
-            simd.store(acc[i], &mut state[i].out[j]);
+            let (lo, hi) = self.seen[i];
+            if lo >= hi {
+                continue;
+            }
+            let score = simd.keep(simd.add(even[i], odd[i]), lo, hi, f32::NEG_INFINITY);
+            let (old, block) = (running.largest[i], simd.largest(score));
+            let largest = if block > old { block } else { old };
+            let mut factor = [0.0; LANES];
+            simd.store(simd.exp(simd.splat(old - largest)), &mut factor);
+            rescale[i] = factor[0];
+            let weight = simd.exp(simd.sub(score, simd.splat(largest)));
+            let weight = simd.keep(weight, lo, hi, 0.0);
+            simd.store(weight, &mut weights[i]);
+            running.largest[i] = largest;
+            running.sum[i] = running.sum[i] * rescale[i] + simd.sum(weight);
+        }
+        let alike = self.seen.iter().all(|s| *s == self.seen[0]);
+        for j in 0..vectors {
+            let mut acc: [S::V; Q] = from_fn(|i| {
+                let out = simd.load(&running.out[i * vectors + j]);
+                simd.mul(out, simd.splat(rescale[i]))
+            });
+            if alike {
+                let (lo, hi) = self.seen[0];
+                for t in lo..hi {
+                    let v = E::load(simd, &self.values[t * vectors + j]);
+                    for i in 0..Q {
+                        acc[i] = simd.fma(simd.splat(weights[i][t]), v, acc[i]);
+                    }
+                }
+            } else {
+                // A position that a query does not see must not be read for it, not
+                // even with a weight of zero: zero times infinity is NaN.
+                for i in 0..Q {
+                    let (lo, hi) = self.seen[i];
+                    for t in lo..hi {
+                        let v = E::load(simd, &self.values[t * vectors + j]);
+                        acc[i] = simd.fma(simd.splat(weights[i][t]), v, acc[i]);
+                    }
+                }
+            }
+            for i in 0..Q {
+                simd.store(acc[i], &mut running.out[i * vectors + j]);
+            }
         }
     }
 }

@@ -11,6 +11,10 @@
 //! Start with [`Compute`] (instruction set and workers), then [`matmul`] (packed
 //! weights, and the written-down order of its sums) and [`attention`].
 
+// A kernel's body must be inlined into the function that enables its instruction
+// set (see `isa`), and its indices are the formula's.
+#![allow(clippy::inline_always, clippy::needless_range_loop)]
+
 pub mod activation;
 pub mod attention;
 mod bf16;

@@ -378,13 +378,12 @@ impl<T: Tile> Multiply<'_, T> {
                 let width = LANES.min(self.n - first);
                 // SAFETY: a task writes only the columns of its own groups.
                 let out = unsafe { self.out.range_mut((row + m) * self.n + first, width) };
-                match out.try_into() {
-                    Ok(out) => simd.store(c, out),
-                    Err(_) => {
-                        let mut whole = [0.0; LANES];
-                        simd.store(c, &mut whole);
-                        out.copy_from_slice(&whole[..width]);
-                    }
+                if let Ok(out) = out.try_into() {
+                    simd.store(c, out);
+                } else {
+                    let mut whole = [0.0; LANES];
+                    simd.store(c, &mut whole);
+                    out.copy_from_slice(&whole[..width]);
                 }
             }
         }

@@ -3,6 +3,7 @@
 
 use std::alloc::{self, Layout};
 use std::marker::PhantomData;
+use std::ptr;
 
 /// A mutable slice handed to all tasks of a fork.
 ///
@@ -70,7 +71,8 @@ pub(crate) fn zeroed<T: Zeroable>(len: usize) -> Option<Vec<T>> {
     if memory.is_null() {
         return None;
     }
+    let array = ptr::slice_from_raw_parts_mut(memory.cast::<T>(), len);
     // SAFETY: allocated by the global allocator with the layout of `len` elements,
     // all of them initialised: zero bits are a value.
-    Some(unsafe { Vec::from_raw_parts(memory.cast(), len, len) })
+    Some(unsafe { Box::from_raw(array) }.into_vec())
 }

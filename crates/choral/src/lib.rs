@@ -1,11 +1,49 @@
 //! Batched text generation: many sequences through one model, together.
+//!
+//! ```
+//! use choral::{Engine, SamplingParams};
+//!
+//! let engine = Engine::builder().build()?; // the model that ships; or `.model(path)`
+//! let params = SamplingParams { max_tokens: Some(8), seed: Some(7), ..Default::default() };
+//! for answer in engine.generate(["Once upon a time", "The little fox"], &params) {
+//!     println!("{}", answer?.outputs[0].text);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Engine`] is the way in: [`builder`] loads a model into one, [`engine`] says what
+//! can be asked of it. An answer depends on its prompt, its [`SamplingParams`], its
+//! seed and the model file, and on nothing that runs beside it.
+//!
+//! Reading order for the curious: [`engine`], then [`model`] (what a step computes),
+//! [`sampling`] (how a token is drawn), [`text`] (what a token spells).
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod builder;
+pub mod demo;
 pub mod engine;
 pub mod exec;
+pub mod job;
+mod kv;
 pub mod machine;
+pub mod manual;
 pub mod model;
 pub mod nn;
 pub mod sampling;
 pub mod text;
+
+pub use builder::{BuildError, EngineBuilder, ModelInfo};
+pub use engine::{Engine, Prompt, Request, RequestOutput};
+pub use sampling::SamplingParams;
+
+/// The guides, so that their programs are tested.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../docs/guides/first-program.md")]
+    struct FirstProgram;
+    #[doc = include_str!("../../../docs/guides/streaming.md")]
+    struct Streaming;
+    #[doc = include_str!("../../../docs/guides/batching.md")]
+    struct Batching;
+}

@@ -1,4 +1,5 @@
-//! What this machine leaves to one process: memory, and processors.
+//! What this machine leaves to one process: memory, processors, and (as
+//! [`Isa`]) their instruction sets.
 //!
 //! Reads `/proc` and `/sys` of Linux, under a root that tests replace. Decides
 //! nothing: what to take of what is left is [`crate::model::EnginePlan`]'s.
@@ -6,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+
+pub use choral_kernels::{Isa, IsaError};
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelChoice {
     /// GGUF file or safetensors folder; without it, the small model that ships with choral
-    #[arg(short, long, value_name = "PATH", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
     /// Hub repository and quantisation (downloads are not built in: the error says what to do)
     #[arg(long = "hf", visible_alias = "hf-repo", value_name = "REPO[:QUANT]")]
@@ -83,7 +83,7 @@ pub(crate) struct ModelArgs {
 }
 
 /// Parses `512M`: a whole number and an optional K, M, G or T (powers of 1024).
-fn parse_size(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let expected = || format!("`{text}` is not a size, expected a number with K, M, G or T");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let exponent = match text[digits.len()..].to_ascii_lowercase().as_str() {

@@ -5,11 +5,15 @@ mod chat;
 mod debug;
 mod detokenize;
 mod generate;
+mod input;
 mod inspect;
+mod jsonl;
+mod model_file;
 mod plan;
 mod score;
 mod template;
 mod tokenize;
+mod units;
 
 use clap::Subcommand;
 use std::process::ExitCode;

@@ -27,7 +27,7 @@ fn product(
     .expect("memory");
     let mut activations = Activations::new(element);
     activations.fill(compute, m, k, |r, out| {
-        out.copy_from_slice(&x[r * k..(r + 1) * k])
+        out.copy_from_slice(&x[r * k..(r + 1) * k]);
     });
     let mut out = vec![f32::NAN; m * n];
     packed.multiply(compute, &activations, &mut out);
@@ -36,7 +36,7 @@ fn product(
 
 fn check((m, n, k): (usize, usize, usize), scale: f32, seed: u64) {
     let x = noise(seed, m * k, scale);
-    let w = noise(seed ^ 99, n * k, 1.0);
+    let w = noise(seed ^ 0x63, n * k, 1.0);
     for element in [Element::Bf16, Element::F32] {
         let rounded = |v: &[f32]| -> Vec<f32> {
             match element {

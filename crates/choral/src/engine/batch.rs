@@ -16,7 +16,8 @@ pub struct BlockId(pub u32);
 #[derive(Debug, Default, Clone)]
 pub struct Batch {
     /// Blocks to copy before anything is computed (copy-on-write): source,
-    /// destination. Copied whole.
+    /// destination. Copied whole and in this order: a later copy may overwrite an
+    /// earlier one's source.
     pub copies: Vec<(BlockId, BlockId)>,
     /// `[tokens]`: the tokens to run, row after row.
     pub token_ids: Vec<u32>,
@@ -55,6 +56,27 @@ impl Batch {
         self.block_ids.clear();
         self.logit_tokens.clear();
         self.hidden_tokens.clear();
+    }
+
+    /// Appends a row: tokens, given in two pieces, at consecutive positions from
+    /// `start` on, and the blocks that hold the sequence up to the last of them.
+    /// Returns the index of the row's first token in the batch.
+    pub fn push_row(
+        &mut self,
+        token_ids: [&[u32]; 2],
+        start: usize,
+        block_ids: &[BlockId],
+    ) -> usize {
+        let first = self.token_ids.len();
+        for piece in token_ids {
+            self.token_ids.extend_from_slice(piece);
+        }
+        let end = start + self.token_ids.len() - first;
+        self.positions.extend((start..end).map(|p| p as u32));
+        self.cu_tokens.push(self.token_ids.len() as u32);
+        self.block_ids.extend_from_slice(block_ids);
+        self.cu_blocks.push(self.block_ids.len() as u32);
+        first
     }
 }
 

@@ -6,10 +6,29 @@ use serde::Serialize;
 /// The text or the tokens to continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {
-    /// Text; tokenised with the model's own BOS rules.
+    /// Text; tokenised with the model's own BOS rules, and with special tokens
+    /// written in it taken for what they are.
     Text(String),
     /// Token ids, used as they are.
     Tokens(Vec<u32>),
+}
+
+impl From<&str> for Prompt {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Prompt {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Vec<u32>> for Prompt {
+    fn from(token_ids: Vec<u32>) -> Self {
+        Self::Tokens(token_ids)
+    }
 }
 
 /// One prompt and how to continue it.
@@ -23,6 +42,39 @@ pub struct Request {
     pub params: SamplingParams,
     /// Report the last prompt position's logits and hidden norms.
     pub diagnostics: bool,
+}
+
+impl Request {
+    /// A request without a name, with the default parameters.
+    pub fn new(prompt: impl Into<Prompt>) -> Self {
+        Self {
+            request_id: String::new(),
+            prompt: prompt.into(),
+            params: SamplingParams::default(),
+            diagnostics: false,
+        }
+    }
+
+    /// The same request by another name.
+    #[must_use]
+    pub fn with_id(mut self, request_id: impl Into<String>) -> Self {
+        self.request_id = request_id.into();
+        self
+    }
+
+    /// The same request with other parameters.
+    #[must_use]
+    pub fn with_params(mut self, params: SamplingParams) -> Self {
+        self.params = params;
+        self
+    }
+
+    /// The same request, reporting [`PromptDiagnostics`] as well.
+    #[must_use]
+    pub fn with_diagnostics(mut self) -> Self {
+        self.diagnostics = true;
+        self
+    }
 }
 
 /// Why an answer ended.
@@ -75,7 +127,7 @@ pub struct CompletionOutput {
     pub index: u32,
     /// The text, detokenised; without the prompt.
     pub text: String,
-    /// The tokens drawn.
+    /// The tokens drawn, with the one that ended the answer.
     pub token_ids: Vec<u32>,
     /// Sum of the drawn tokens' log-probabilities, if they were asked for.
     pub cumulative_logprob: Option<f32>,
@@ -91,7 +143,7 @@ pub struct CompletionOutput {
     pub error: Option<String>,
 }
 
-/// When things happened to one request, in seconds.
+/// When things happened to one request, in seconds. What did not happen is 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct RequestMetrics {
     /// From submission to the first step that ran it.
@@ -100,7 +152,7 @@ pub struct RequestMetrics {
     pub time_to_first_token_s: f64,
     /// From submission to the end.
     pub e2e_s: f64,
-    /// Mean gap between tokens (ITL).
+    /// Mean gap between tokens of one answer (ITL).
     pub mean_inter_token_s: f64,
 }
 

@@ -5,6 +5,7 @@
 //! and [`Model::forward`] runs any spec. Knows nothing of requests or scheduling.
 
 mod decoder;
+mod defaults;
 mod hyper;
 mod loader;
 mod names;
@@ -13,6 +14,7 @@ mod rope_config;
 mod spec;
 
 pub use decoder::{Model, Scratch};
+pub use defaults::GenerationDefaults;
 pub use hyper::{Hyper, Key};
 pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};

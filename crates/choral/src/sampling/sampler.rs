@@ -10,6 +10,7 @@ use super::logprobs::position_logprobs;
 use super::rng::uniform;
 use super::{SampleError, SamplingParams};
 use crate::engine::request::PositionLogprobs;
+use std::sync::Arc;
 
 /// How one choice of one request draws its tokens.
 #[derive(Debug, Clone)]
@@ -20,7 +21,8 @@ pub struct Sampler {
     top_k: usize,
     /// After top-k, which comes with building the candidates.
     filters: [Filter; 4],
-    edits: Edits,
+    /// Shared by the choices of a request, for lists of tokens may be long.
+    edits: Arc<Edits>,
     /// How many alternatives to report, if log-probabilities are wanted.
     num_logprobs: Option<usize>,
 }
@@ -104,7 +106,7 @@ impl Sampler {
                 Filter::MinP(params.min_p),
                 Filter::Typical(params.typical_p),
             ],
-            edits: Edits {
+            edits: Arc::new(Edits {
                 repetition_penalty: params.repetition_penalty,
                 frequency_penalty: params.frequency_penalty,
                 presence_penalty: params.presence_penalty,
@@ -119,8 +121,18 @@ impl Sampler {
                     ids.dedup();
                     ids
                 }),
-            },
+            }),
             num_logprobs: params.logprobs.map(|n| n as usize),
+        }
+    }
+
+    /// The sampler of another choice of the same request. Cheap: it shares what
+    /// the parameters say.
+    #[must_use]
+    pub fn for_choice(&self, choice: u32) -> Self {
+        Self {
+            choice,
+            ..self.clone()
         }
     }
 

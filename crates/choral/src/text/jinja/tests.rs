@@ -156,14 +156,24 @@ fn hostile_templates_end_in_an_error() {
 
 #[test]
 fn scratch_diff() {
-    let j: Value = serde_json::from_str(&std::fs::read_to_string("/tmp/diff.json").unwrap()).unwrap();
+    let j: Value =
+        serde_json::from_str(&std::fs::read_to_string("/tmp/diff.json").unwrap()).unwrap();
     let mut bad = 0;
     for c in j["cases"].as_array().unwrap() {
         let r = render(c["t"].as_str().unwrap(), &j["v"]);
         match (&r, c["text"].as_str()) {
             (Ok(t), Some(w)) if t == w => {}
             (Err(_), None) => {}
-            _ => { bad += 1; println!("DIFF {}\n  got  {:?}\n  want {} {}", c["t"], r.map_err(|e| e.message), c["text"], c["error"]); }
+            _ => {
+                bad += 1;
+                println!(
+                    "DIFF {}\n  got  {:?}\n  want {} {}",
+                    c["t"],
+                    r.map_err(|e| e.message),
+                    c["text"],
+                    c["error"]
+                );
+            }
         }
     }
     println!("bad {bad}");

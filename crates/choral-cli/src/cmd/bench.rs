@@ -1,0 +1,187 @@
+//! `choral bench`: tokens a second at several batch sizes.
+//!
+//! The closed form of llama.cpp's `llama-batched-bench`, with its options, columns
+//! and keys, but measured on the whole engine: scheduling and drawing tokens count.
+
+use crate::args::ModelArgs;
+use anyhow::{Context as _, Result, ensure};
+use choral::engine::{Prompt, Request, StepStats};
+use choral::sampling::SamplingParams;
+use clap::ValueEnum;
+use serde::Serialize;
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, channel};
+
+/// Measure tokens a second at several batch sizes
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Tokens of each prompt
+    #[arg(long = "npp", value_delimiter = ',', default_value = "128", value_name = "N,...")]
+    prompt_tokens: Vec<usize>,
+    /// Tokens to generate for each
+    #[arg(long = "ntg", value_delimiter = ',', default_value = "64", value_name = "N,...")]
+    generated_tokens: Vec<usize>,
+    /// Sequences at once
+    #[arg(
+        long = "npl",
+        value_delimiter = ',',
+        default_value = "1,2,4,8,16,32,64",
+        value_name = "N,..."
+    )]
+    parallel: Vec<usize>,
+    /// All sequences share one prompt, computed once
+    #[arg(long = "pps")]
+    shared_prompt: bool,
+    /// A table, or one JSON object a line
+    #[arg(long, value_enum, default_value_t = Format::Md)]
+    output_format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Md,
+    Jsonl,
+}
+
+/// One line of results; times in seconds, speeds in tokens a second.
+#[derive(Debug, Serialize)]
+struct Row {
+    pp: usize,
+    tg: usize,
+    pl: usize,
+    n_kv: usize,
+    t_pp: f64,
+    speed_pp: f64,
+    t_tg: f64,
+    speed_tg: f64,
+    t: f64,
+    speed: f64,
+}
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let most = |list: &[usize], name| {
+        let most = list.iter().copied().max();
+        most.filter(|&n| n > 0).with_context(|| format!("{name} needs a number above 0"))
+    };
+    let sequences = most(&args.parallel, "-npl")?;
+    let length = most(&args.prompt_tokens, "-npp")? + most(&args.generated_tokens, "-ntg")?;
+    let (sender, steps) = channel();
+    let mut model = args.model.clone();
+    model.max_num_seqs.get_or_insert(sequences);
+    let engine = model
+        .builder()?
+        .prefix_caching(false)
+        .queue_capacity(sequences)
+        .on_step(Box::new(move |stats: &StepStats| {
+            // Nobody listens any more when the bench is over.
+            let _ = sender.send(*stats);
+        }))
+        .build()?;
+    let info = engine.info().context("an engine that was built knows its model")?;
+    let most = info.plan.context;
+    ensure!(length <= most, "{length} tokens a sequence do not fit the context of {most}");
+    let blocks = sequences * length.div_ceil(choral::engine::batch::BLOCK_TOKENS);
+    ensure!(
+        blocks <= info.plan.num_kv_blocks,
+        "{sequences} sequences of {length} tokens need more KV memory than the {} bytes planned \
+         (--kv-memory)",
+        info.plan.kv_bytes()
+    );
+    if args.output_format == Format::Md {
+        println!(
+            "{}: {}, {}, {} threads\n",
+            info.path.display(),
+            info.plan.numeric.name(),
+            info.isa,
+            info.threads
+        );
+        println!("|   PP |   TG |   PL |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |");
+        println!("|-----:|-----:|-----:|-------:|---------:|---------:|---------:|---------:|---------:|---------:|");
+    }
+    // The first step touches memory for the first time: it is not counted.
+    measure(&engine, &steps, (16, 2, 1), false)?;
+    for &pp in &args.prompt_tokens {
+        for &tg in &args.generated_tokens {
+            for &pl in &args.parallel {
+                let row = measure(&engine, &steps, (pp, tg, pl), args.shared_prompt)?;
+                print(&row, args.output_format)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(row: &Row, format: Format) -> Result<()> {
+    if format == Format::Jsonl {
+        println!("{}", serde_json::to_string(row)?);
+        return Ok(());
+    }
+    println!(
+        "| {:4} | {:4} | {:4} | {:6} | {:8.3} | {:8.2} | {:8.3} | {:8.2} | {:8.3} | {:8.2} |",
+        row.pp, row.tg, row.pl, row.n_kv, row.t_pp, row.speed_pp, row.t_tg, row.speed_tg, row.t, row.speed
+    );
+    Ok(())
+}
+
+/// Runs `pl` sequences of `pp` prompt and `tg` new tokens. A step that runs prompt
+/// tokens counts as prefill, whatever else rides along in it.
+fn measure(
+    engine: &choral::Engine,
+    steps: &Receiver<StepStats>,
+    (pp, tg, pl): (usize, usize, usize),
+    shared_prompt: bool,
+) -> Result<Row> {
+    let vocab = engine.info().context("an engine that was built knows its model")?.spec.vocab_size;
+    let prompt = |which: usize| -> Vec<u32> {
+        // Any tokens do: what they are does not change the work.
+        (0..pp).map(|i| ((which * 7919 + i * 31 + 5) % vocab) as u32).collect()
+    };
+    let request = |which: usize, n: u32| Request {
+        request_id: which.to_string(),
+        prompt: Prompt::Tokens(prompt(which)),
+        params: SamplingParams {
+            n,
+            max_tokens: Some(tg as u32),
+            temperature: 0.0,
+            ignore_eos: true,
+            ..SamplingParams::default()
+        },
+        diagnostics: false,
+    };
+    while steps.try_recv().is_ok() {}
+    let requests = if shared_prompt {
+        vec![request(0, pl as u32)]
+    } else {
+        (0..pl).map(|i| request(i, 1)).collect()
+    };
+    for output in engine.generate_requests(requests) {
+        output?;
+    }
+    let (mut t_pp, mut t_tg, mut decoded) = (0.0, 0.0, 0);
+    let prompts = if shared_prompt { pp } else { pp * pl };
+    // The last step was reported before its outputs were handed out.
+    for step in steps.try_iter() {
+        if step.num_prefill_tokens > 0 {
+            t_pp += step.step_s;
+        } else {
+            t_tg += step.step_s;
+            decoded += step.num_drawn;
+        }
+    }
+    let speed = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+    let t = t_pp + t_tg;
+    Ok(Row {
+        pp,
+        tg,
+        pl,
+        n_kv: prompts + pl * tg,
+        t_pp,
+        speed_pp: speed(prompts, t_pp),
+        t_tg,
+        speed_tg: speed(decoded, t_tg),
+        t,
+        speed: speed(prompts + pl * tg, t),
+    })
+}

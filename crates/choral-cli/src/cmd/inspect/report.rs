@@ -1,0 +1,463 @@
+//! What there is to say about a file, as data.
+
+use super::Sections;
+use super::subject::Subject;
+use anyhow::Result;
+use choral::model::DecoderSpec;
+use choral_formats::gguf::{Array, Value};
+use choral_formats::{JsonObject, TensorInfo};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Elements of an array, and characters of a string, that are shown of a long one.
+const SHOWN_ELEMENTS: usize = 8;
+const SHOWN_CHARS: usize = 120;
+
+/// Everything that was asked for.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) summary: Option<Summary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) metadata: Option<Vec<Entry>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tensors: Option<Vec<Tensor>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) chat_templates: Option<Vec<Template>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    pub(super) format: String,
+    pub(super) file_bytes: u64,
+    pub(super) architectures: Vec<String>,
+    /// Why choral cannot run it; absent if it can.
+    pub(super) cannot_run: Option<String>,
+    pub(super) model: Option<Shape>,
+    pub(super) num_tensors: usize,
+    pub(super) parameters: u64,
+    pub(super) tensor_bytes: u64,
+    pub(super) types: Vec<TypeTotal>,
+    pub(super) tokenizer: Option<TokenizerKind>,
+    /// Names and lengths of chat templates, in characters.
+    pub(super) chat_templates: BTreeMap<String, usize>,
+}
+
+/// A decoder's dimensions.
+#[derive(Debug, Serialize)]
+pub(super) struct Shape {
+    pub(super) architecture: &'static str,
+    pub(super) layers: usize,
+    pub(super) hidden: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
+    pub(super) feed_forward: usize,
+    pub(super) vocabulary: usize,
+    pub(super) context: usize,
+    pub(super) windowed_layers: usize,
+    pub(super) tied_embeddings: bool,
+    /// Bytes of keys and values a token, in f16.
+    pub(super) kv_token_bytes_f16: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TypeTotal {
+    #[serde(rename = "type")]
+    pub(super) dtype: &'static str,
+    pub(super) tensors: usize,
+    pub(super) elements: u64,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct TokenizerKind {
+    pub(super) kind: String,
+    /// How text is split before merging, as the file names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pre: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tokens: Option<usize>,
+    /// `bos_token_id` and the like.
+    pub(super) special: BTreeMap<String, Json>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// Length of an array or a string that is not shown in full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) len: Option<usize>,
+    pub(super) value: Json,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Tensor {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    #[serde(rename = "type")]
+    pub(super) dtype: &'static str,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Template {
+    pub(super) name: String,
+    pub(super) template: String,
+}
+
+impl Report {
+    pub(super) fn of(subject: &Subject, sections: Sections, full: bool) -> Result<Self> {
+        let templates = templates(subject)?;
+        Ok(Self {
+            path: subject.path().display().to_string(),
+            summary: sections.summary.then(|| summary(subject, &templates)),
+            metadata: sections.metadata.then(|| metadata(subject, full)),
+            tensors: sections
+                .tensors
+                .then(|| subject.tensors().iter().map(tensor).collect()),
+            chat_templates: sections.template.then_some(templates),
+        })
+    }
+}
+
+fn summary(subject: &Subject, templates: &[Template]) -> Summary {
+    let mut types: Vec<TypeTotal> = Vec::new();
+    for info in subject.tensors() {
+        let name = info.dtype.name();
+        let at = types
+            .iter()
+            .position(|t| t.dtype == name)
+            .unwrap_or_else(|| {
+                types.push(TypeTotal {
+                    dtype: name,
+                    tensors: 0,
+                    elements: 0,
+                    bytes: 0,
+                });
+                types.len() - 1
+            });
+        types[at].tensors += 1;
+        types[at].elements += elements(info);
+        types[at].bytes += bytes(info);
+    }
+    types.sort_by_key(|t| std::cmp::Reverse(t.bytes));
+    let (model, cannot_run) = match subject.spec() {
+        Ok((architecture, spec)) => (Some(shape(architecture, &spec)), None),
+        Err(why) => (None, Some(why)),
+    };
+    Summary {
+        format: subject.format(),
+        file_bytes: subject.file_bytes(),
+        architectures: subject.architectures(),
+        cannot_run,
+        model,
+        num_tensors: subject.tensors().len(),
+        parameters: types.iter().map(|t| t.elements).sum(),
+        tensor_bytes: types.iter().map(|t| t.bytes).sum(),
+        types,
+        tokenizer: tokenizer(subject),
+        chat_templates: templates
+            .iter()
+            .map(|t| (t.name.clone(), t.template.chars().count()))
+            .collect(),
+    }
+}
+
+fn shape(architecture: &'static str, spec: &DecoderSpec) -> Shape {
+    Shape {
+        architecture,
+        layers: spec.num_layers,
+        hidden: spec.hidden_size,
+        heads: spec.num_heads,
+        kv_heads: spec.num_kv_heads,
+        head_dim: spec.head_dim,
+        feed_forward: spec.ffn_size,
+        vocabulary: spec.vocab_size,
+        context: spec.max_context,
+        windowed_layers: spec.windows.iter().flatten().count(),
+        tied_embeddings: spec.tied_embeddings,
+        kv_token_bytes_f16: spec.kv_token_bytes(2),
+    }
+}
+
+// The readers have checked that both fit.
+fn elements(info: &TensorInfo) -> u64 {
+    info.elements().unwrap_or(0) as u64
+}
+
+fn bytes(info: &TensorInfo) -> u64 {
+    info.byte_len().unwrap_or(0) as u64
+}
+
+fn tensor(info: &TensorInfo) -> Tensor {
+    Tensor {
+        name: info.name.clone(),
+        shape: info.shape.clone(),
+        dtype: info.dtype.name(),
+        bytes: bytes(info),
+    }
+}
+
+fn tokenizer(subject: &Subject) -> Option<TokenizerKind> {
+    if let Some(gguf) = subject.gguf() {
+        let metadata = gguf.metadata();
+        let text = |key| metadata.str(key).ok().flatten().map(str::to_owned);
+        let special = metadata.iter().filter_map(|(key, value)| {
+            let name = key.strip_prefix("tokenizer.ggml.")?;
+            let wanted = name.ends_with("_token_id") || name.starts_with("add_");
+            wanted.then(|| (name.to_owned(), gguf_value(value, false).value))
+        });
+        return Some(TokenizerKind {
+            kind: text("tokenizer.ggml.model")?,
+            pre: text("tokenizer.ggml.pre"),
+            tokens: metadata
+                .strings("tokenizer.ggml.tokens")
+                .ok()
+                .flatten()
+                .map(choral_formats::gguf::Strings::len),
+            special: special.collect(),
+        });
+    }
+    let folder = subject.folder()?;
+    let mut special = BTreeMap::new();
+    if let Ok(config) = JsonObject::open(folder.join("tokenizer_config.json")) {
+        for (key, value) in config.iter() {
+            let wanted = key.ends_with("_token") && (value.is_string() || value.is_object());
+            if wanted || key.starts_with("add_") {
+                special.insert(
+                    key.to_owned(),
+                    value.get("content").unwrap_or(value).clone(),
+                );
+            }
+        }
+    }
+    let file = folder.join("tokenizer.json");
+    if !file.exists() {
+        let sentencepiece = folder.join("tokenizer.model").exists();
+        return sentencepiece.then(|| TokenizerKind {
+            kind: "tokenizer.model (SentencePiece) alone".into(),
+            special,
+            ..TokenizerKind::default()
+        });
+    }
+    Some(match JsonObject::open(&file) {
+        Ok(tokenizer) => TokenizerKind {
+            kind: json_kind(&tokenizer),
+            pre: None,
+            tokens: json_tokens(&tokenizer),
+            special,
+        },
+        Err(error) => TokenizerKind {
+            kind: format!("unreadable: {error}"),
+            ..TokenizerKind::default()
+        },
+    })
+}
+
+fn json_kind(tokenizer: &JsonObject) -> String {
+    let kind = tokenizer.get("model").and_then(|model| model.get("type"));
+    kind.and_then(Json::as_str).unwrap_or("not stated").into()
+}
+
+/// Entries of the vocabulary, and added tokens that are not among them.
+fn json_tokens(tokenizer: &JsonObject) -> Option<usize> {
+    let vocab = tokenizer.get("model")?.get("vocab")?;
+    let added = tokenizer.get("added_tokens").and_then(Json::as_array);
+    let added = added.into_iter().flatten();
+    Some(match vocab {
+        Json::Object(map) => {
+            let is_new = |token: &&Json| {
+                let text = token.get("content").and_then(Json::as_str);
+                text.is_some_and(|text| !map.contains_key(text))
+            };
+            map.len() + added.filter(is_new).count()
+        }
+        // Unigram: added tokens repeat entries of the list.
+        Json::Array(list) => list.len(),
+        _ => return None,
+    })
+}
+
+/// Chat templates wherever files keep them; the unnamed one is `default`.
+fn templates(subject: &Subject) -> Result<Vec<Template>> {
+    let named = |name: &str, template: &str| Template {
+        name: name.to_owned(),
+        template: template.to_owned(),
+    };
+    if let Some(gguf) = subject.gguf() {
+        let found = gguf.metadata().iter().filter_map(|(key, value)| {
+            let name = key.strip_prefix("tokenizer.chat_template")?;
+            let Value::String(text) = value else {
+                return None;
+            };
+            let name = name.strip_prefix('.').unwrap_or("default");
+            Some(named(name, &String::from_utf8_lossy(text.as_bytes())))
+        });
+        return Ok(found.collect());
+    }
+    let mut found = Vec::new();
+    let Some(folder) = subject.folder() else {
+        return Ok(found);
+    };
+    if let Some(text) = small_text(&folder.join("chat_template.jinja"))? {
+        found.push(named("default", &text));
+    }
+    let Ok(config) = JsonObject::open(folder.join("tokenizer_config.json")) else {
+        return Ok(found);
+    };
+    match config.get("chat_template") {
+        Some(Json::String(text)) if found.is_empty() => found.push(named("default", text)),
+        Some(Json::Array(list)) => found.extend(list.iter().filter_map(|entry| {
+            let text = |key| entry.get(key)?.as_str();
+            Some(named(text("name")?, text("template")?))
+        })),
+        _ => {}
+    }
+    Ok(found)
+}
+
+fn small_text(path: &Path) -> Result<Option<String>> {
+    use anyhow::Context as _;
+    use std::io::Read as _;
+    const MOST: u64 = 16 << 20;
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+    file.take(MOST).read_to_end(&mut bytes)?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn metadata(subject: &Subject, full: bool) -> Vec<Entry> {
+    if let Some(gguf) = subject.gguf() {
+        let entry = |(key, value): (&str, &Value)| {
+            let mut entry = gguf_value(value, full);
+            key.clone_into(&mut entry.key);
+            entry
+        };
+        return gguf.metadata().iter().map(entry).collect();
+    }
+    let entries = subject.config().into_iter().flat_map(JsonObject::iter);
+    let entry = |(key, value): (&str, &Json)| {
+        let (kind, len, value) = match value {
+            Json::Array(list) if !full && list.len() > SHOWN_ELEMENTS => (
+                "array",
+                Some(list.len()),
+                json!(list[..SHOWN_ELEMENTS].to_vec()),
+            ),
+            Json::Array(_) => ("array", None, value.clone()),
+            Json::Object(_) => ("object", None, value.clone()),
+            Json::String(text) => {
+                let (len, text) = shorten(text, full);
+                ("string", len, json!(text))
+            }
+            Json::Number(_) => ("number", None, value.clone()),
+            Json::Bool(_) => ("bool", None, value.clone()),
+            Json::Null => ("null", None, value.clone()),
+        };
+        Entry {
+            key: key.to_owned(),
+            kind: kind.to_owned(),
+            len,
+            value,
+        }
+    };
+    entries.map(entry).collect()
+}
+
+/// The first characters, and the length of what was cut.
+fn shorten(text: &str, full: bool) -> (Option<usize>, String) {
+    let len = text.chars().count();
+    if full || len <= SHOWN_CHARS {
+        return (None, text.to_owned());
+    }
+    (Some(len), text.chars().take(SHOWN_CHARS).collect())
+}
+
+/// A value without its key.
+fn gguf_value(value: &Value, full: bool) -> Entry {
+    let (kind, len, value) = match value {
+        Value::U8(x) => ("u8", None, json!(x)),
+        Value::I8(x) => ("i8", None, json!(x)),
+        Value::U16(x) => ("u16", None, json!(x)),
+        Value::I16(x) => ("i16", None, json!(x)),
+        Value::U32(x) => ("u32", None, json!(x)),
+        Value::I32(x) => ("i32", None, json!(x)),
+        Value::U64(x) => ("u64", None, json!(x)),
+        Value::I64(x) => ("i64", None, json!(x)),
+        Value::F32(x) => ("f32", None, float(f64::from(*x), &x.to_string())),
+        Value::F64(x) => ("f64", None, float(*x, &x.to_string())),
+        Value::Bool(x) => ("bool", None, json!(x)),
+        Value::String(x) => {
+            let (len, text) = shorten(&String::from_utf8_lossy(x.as_bytes()), full);
+            ("string", len, json!(text))
+        }
+        Value::Array(array) => {
+            let cut = !full && array.len() > SHOWN_ELEMENTS;
+            let shown = if full { usize::MAX } else { SHOWN_ELEMENTS };
+            let (kind, elements) = array_elements(array, shown, full);
+            return Entry {
+                key: String::new(),
+                kind: format!("array of {kind}"),
+                len: cut.then(|| array.len()),
+                value: Json::Array(elements),
+            };
+        }
+        _ => ("unknown", None, Json::Null),
+    };
+    Entry {
+        key: String::new(),
+        kind: kind.to_owned(),
+        len,
+        value,
+    }
+}
+
+/// JSON has no infinities; their names must do. `text` keeps a single's digits.
+fn float(x: f64, text: &str) -> Json {
+    match text.parse::<serde_json::Number>() {
+        Ok(number) if x.is_finite() => Json::Number(number),
+        _ => json!(text),
+    }
+}
+
+fn array_elements(array: &Array, shown: usize, full: bool) -> (&'static str, Vec<Json>) {
+    fn first<T: Copy + Serialize>(v: &[T], shown: usize) -> Vec<Json> {
+        v.iter().take(shown).map(|x| json!(x)).collect()
+    }
+    match array {
+        Array::U8(v) => ("u8", first(v, shown)),
+        Array::I8(v) => ("i8", first(v, shown)),
+        Array::U16(v) => ("u16", first(v, shown)),
+        Array::I16(v) => ("i16", first(v, shown)),
+        Array::U32(v) => ("u32", first(v, shown)),
+        Array::I32(v) => ("i32", first(v, shown)),
+        Array::U64(v) => ("u64", first(v, shown)),
+        Array::I64(v) => ("i64", first(v, shown)),
+        Array::Bool(v) => ("bool", first(v, shown)),
+        Array::F32(v) => {
+            let float = |x: &f32| float(f64::from(*x), &x.to_string());
+            ("f32", v.iter().take(shown).map(float).collect())
+        }
+        Array::F64(v) => {
+            let float = |x: &f64| float(*x, &x.to_string());
+            ("f64", v.iter().take(shown).map(float).collect())
+        }
+        Array::String(v) => {
+            let text = |s: &[u8]| json!(shorten(&String::from_utf8_lossy(s), full).1);
+            ("string", v.iter().take(shown).map(text).collect())
+        }
+        Array::Array(v) => {
+            let inner = |a: &Array| Json::Array(array_elements(a, shown, full).1);
+            ("array", v.iter().take(shown).map(inner).collect())
+        }
+        _ => ("unknown", Vec::new()),
+    }
+}

@@ -1,0 +1,125 @@
+//! `choral plan`.
+
+use super::choral;
+
+const MODEL: &str = "golden/models/qwen2/hf";
+
+#[test]
+fn a_plan_is_arithmetic() {
+    let args = [
+        "plan",
+        "-m",
+        MODEL,
+        "-c",
+        "256",
+        "--memory",
+        "64M",
+        "--max-num-seqs",
+        "8",
+        "--json",
+    ];
+    let plan = choral(&args, "").json().remove(0);
+    // 3 layers, keys and values, 2 heads of 16, 2 bytes.
+    assert_eq!(plan["kv"]["token_bytes_f16"], 3 * 2 * 2 * 16 * 2);
+    assert_eq!(plan["kv"]["sequence_bytes_f16"], 256 * 3 * 2 * 2 * 16 * 2);
+    assert_eq!(plan["memory"]["left_bytes"], 64 << 20);
+    assert_eq!(plan["choices"]["max_num_seqs"], 8);
+    // Eight sequences of 256 tokens can use no more than this.
+    assert_eq!(plan["choices"]["kv_tokens"], 8 * 256);
+    let fits = plan["fits"].as_array().expect("a list");
+    assert_eq!(fits.last().expect("the context")["sequences"], 8);
+    let total = plan["memory"]["total_bytes"].as_u64().expect("a size");
+    assert!(total <= 64 << 20);
+}
+
+#[test]
+fn f32_doubles_keys_and_values() {
+    let plan = |numeric| {
+        let args = [
+            "plan",
+            "-m",
+            MODEL,
+            "--memory",
+            "1G",
+            "--numeric",
+            numeric,
+            "--json",
+        ];
+        choral(&args, "").json().remove(0)
+    };
+    let (bf16, f32) = (plan("bf16"), plan("f32"));
+    let token = |plan: &serde_json::Value| plan["kv"]["token_bytes"].as_u64().expect("a size");
+    assert_eq!(token(&f32), 2 * token(&bf16));
+    assert_eq!(f32["choices"]["numeric"], "f32");
+}
+
+#[test]
+fn a_plan_reads_well() {
+    let args = [
+        "plan",
+        "-m",
+        MODEL,
+        "-c",
+        "300",
+        "--memory",
+        "100M",
+        "--threads",
+        "2",
+        "--max-num-seqs",
+        "4",
+    ];
+    let text = choral(&args, "").text();
+    let shown = text.replace(&isa(&text), "some");
+    insta::assert_snapshot!(shown, @r#"
+    golden/models/qwen2/hf (qwen2)
+
+    weights          178 k in matrices
+      in the file       358 kB
+      packed            356 kB  bf16
+
+    keys and values      a token       300 tokens
+      bf16                  384 B           115 kB
+      f16                   384 B           115 kB
+
+    memory              105 MB  as asked for with --memory
+      weights           356 kB
+      a step           3.24 MB
+      keys, values      467 kB
+      together         4.07 MB
+
+    fits at once
+            4 sequences of 256 tokens
+            4 sequences of 300 tokens
+
+    choral will use
+      2 threads, some kernels, bf16
+      up to 4 sequences and 512 tokens a step
+      sequences of up to 300 tokens
+      467 kB for keys and values of 1216 tokens
+    "#);
+}
+
+/// The instruction set that a plan names; it depends on the machine.
+fn isa(text: &str) -> String {
+    let (_, rest) = text.split_once(" threads, ").expect("threads");
+    rest.split_once(" kernels").expect("kernels").0.to_owned()
+}
+
+#[test]
+fn what_cannot_be_planned_says_why() {
+    let error = choral(&["plan", "-m", MODEL, "-c", "1000"], "").error();
+    assert_eq!(
+        error,
+        "choral: context of 1000 tokens asked for, the model has 512"
+    );
+    let error = choral(&["plan", "-m", MODEL, "--memory", "100K"], "").error();
+    assert_eq!(
+        error,
+        "choral: weights take 356352 bytes in bf16, but 102400 bytes of memory are left"
+    );
+    let error = choral(&["plan", "-m", "nothing-here"], "").error();
+    assert!(
+        error.starts_with("choral: no model at `nothing-here`"),
+        "{error}"
+    );
+}

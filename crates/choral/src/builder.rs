@@ -1,0 +1,269 @@
+//! From a path to a running engine.
+
+use crate::demo;
+use crate::engine::{Engine, EngineConfig, EngineParts, OnStep, StartError};
+use crate::exec::CpuExecutor;
+use crate::machine::Machine;
+use crate::model::{
+    DecoderSpec, EnginePlan, GenerationDefaults, Hyper, Model, ModelError, Numeric, PlanOptions,
+};
+use crate::text::{Tokenizer, TokenizerError};
+use choral_formats::{FormatError, Gguf, ModelFile};
+use choral_kernels::{Compute, Isa, IsaError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why an engine could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The model file, its settings, or the memory for it.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The instruction set that was asked for.
+    #[error("CHORAL_ISA: {0}")]
+    Isa(#[from] IsaError),
+    /// Tokenizer and model do not belong together.
+    #[error("{}: the tokenizer has {tokens} tokens, the model's embedding {rows} rows", path.display())]
+    Vocabulary {
+        /// The model.
+        path: PathBuf,
+        /// Tokens of the tokenizer.
+        tokens: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+    /// The engine's limits.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl From<FormatError> for BuildError {
+    fn from(error: FormatError) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+/// What an engine runs, and how.
+#[derive(Debug, Clone)]
+pub struct ModelInfo {
+    /// The file or directory; `choral-demo` for the model that ships.
+    pub path: PathBuf,
+    /// The family.
+    pub architecture: &'static str,
+    /// What the model is made of.
+    pub spec: DecoderSpec,
+    /// How memory is shared out.
+    pub plan: EnginePlan,
+    /// The instruction set of the kernels.
+    pub isa: &'static str,
+    /// Threads that compute.
+    pub threads: usize,
+    /// Sampling settings that the model's authors recommend.
+    pub generation_defaults: GenerationDefaults,
+    /// The open file, for what else is in it.
+    pub file: Arc<ModelFile>,
+}
+
+/// Chooses a model and limits, then builds an [`Engine`].
+///
+/// Without [`EngineBuilder::model`] it runs the small model that ships.
+#[derive(Default)]
+pub struct EngineBuilder {
+    path: Option<PathBuf>,
+    numeric: Numeric,
+    threads: Option<usize>,
+    isa: Option<Isa>,
+    options: PlanOptions,
+    prefill_chunk: Option<usize>,
+    prefix_caching: Option<bool>,
+    queue_capacity: Option<usize>,
+    on_step: Option<OnStep>,
+}
+
+impl EngineBuilder {
+    /// The model to run: a GGUF file or a Hugging Face directory.
+    #[must_use]
+    pub fn model(mut self, path: impl Into<PathBuf>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// The arithmetic; bf16 unless said.
+    #[must_use]
+    pub fn numeric(mut self, numeric: Numeric) -> Self {
+        self.numeric = numeric;
+        self
+    }
+
+    /// Threads that compute; as many as there are physical cores unless said.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The instruction set; the best that the CPU has, or what `CHORAL_ISA` names,
+    /// unless said.
+    #[must_use]
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// Longest sequence, prompt and answer together; the model's own unless said.
+    #[must_use]
+    pub fn max_model_len(mut self, tokens: usize) -> Self {
+        self.options.context = Some(tokens);
+        self
+    }
+
+    /// Most sequences in one step.
+    #[must_use]
+    pub fn max_num_seqs(mut self, sequences: usize) -> Self {
+        self.options.max_num_seqs = Some(sequences);
+        self
+    }
+
+    /// Most tokens in one step.
+    #[must_use]
+    pub fn max_num_batched_tokens(mut self, tokens: usize) -> Self {
+        self.options.max_num_batched_tokens = Some(tokens);
+        self
+    }
+
+    /// Bytes for keys and values.
+    #[must_use]
+    pub fn kv_memory(mut self, bytes: u64) -> Self {
+        self.options.kv_bytes = Some(bytes);
+        self
+    }
+
+    /// Most prompt tokens of one sequence in one step.
+    #[must_use]
+    pub fn prefill_chunk(mut self, tokens: usize) -> Self {
+        self.prefill_chunk = Some(tokens);
+        self
+    }
+
+    /// Whether prefixes that come again are computed once; yes unless said.
+    #[must_use]
+    pub fn prefix_caching(mut self, on: bool) -> Self {
+        self.prefix_caching = Some(on);
+        self
+    }
+
+    /// Most requests that wait; further ones are refused.
+    #[must_use]
+    pub fn queue_capacity(mut self, requests: usize) -> Self {
+        self.queue_capacity = Some(requests);
+        self
+    }
+
+    /// Calls `observer` on the engine thread after each step.
+    #[must_use]
+    pub fn on_step(mut self, observer: OnStep) -> Self {
+        self.on_step = Some(observer);
+        self
+    }
+
+    /// Opens the model's file without loading its weights.
+    ///
+    /// # Errors
+    /// If there is no model there, or it is malformed.
+    pub fn open(&self) -> Result<ModelFile, FormatError> {
+        match &self.path {
+            Some(path) => ModelFile::open(path),
+            None => Gguf::from_bytes(demo::NAME, demo::MODEL).map(ModelFile::Gguf),
+        }
+    }
+
+    /// Loads the model and starts its engine.
+    ///
+    /// # Errors
+    /// If the model cannot be loaded, does not fit in memory, or a limit makes no
+    /// sense.
+    pub fn build(self) -> Result<Engine, BuildError> {
+        let file = Arc::new(self.open()?);
+        let isa = self.isa.map_or_else(Isa::from_env, Ok)?;
+        let machine = Machine::here();
+        let threads = self
+            .threads
+            .unwrap_or_else(|| machine.compute_threads())
+            .max(1);
+
+        let (architecture, hyper) = Hyper::open(&file)?;
+        let spec = (architecture.spec)(&hyper)?;
+        let tokenizer = Tokenizer::from_file(&file)?;
+        check_vocabulary(file.tensors().path(), &tokenizer, &spec)?;
+        let generation_defaults = GenerationDefaults::read(&file)?;
+        let memory = machine.memory_left().map_or(u64::MAX, |left| left.bytes);
+        let plan = spec.plan(self.numeric, &self.options, memory)?;
+        if plan.context_cut_to_memory {
+            tracing::warn!(
+                context = plan.context,
+                model = spec.max_context,
+                "memory does not hold the model's whole context; sequences may be this long"
+            );
+        }
+
+        let compute = Compute::new(isa, threads);
+        let model = Arc::new(Model::load(&file, self.numeric, &compute)?);
+        let executor = CpuExecutor::new(model, compute, plan.num_kv_blocks)?;
+        let info = ModelInfo {
+            path: file.tensors().path().to_owned(),
+            architecture: architecture.name,
+            spec,
+            plan,
+            isa: isa.name(),
+            threads,
+            generation_defaults,
+            file,
+        };
+        tracing::info!(
+            model = %info.path.display(),
+            numeric = plan.numeric.name(),
+            isa = info.isa,
+            threads,
+            "model loaded"
+        );
+        let parts = EngineParts {
+            executor: Box::new(executor),
+            end_token_ids: tokenizer.eos_token_ids().to_vec(),
+            tokenizer: Some(tokenizer),
+            max_model_len: plan.context,
+            info: Some(Arc::new(info)),
+        };
+        let defaults = EngineConfig::default();
+        let config = EngineConfig {
+            max_num_seqs: plan.max_num_seqs,
+            max_num_batched_tokens: plan.max_num_batched_tokens,
+            prefill_chunk: self.prefill_chunk.unwrap_or(plan.max_num_batched_tokens),
+            prefix_caching: self.prefix_caching.unwrap_or(defaults.prefix_caching),
+            queue_capacity: self.queue_capacity.unwrap_or(defaults.queue_capacity),
+            on_step: self.on_step,
+            ..defaults
+        };
+        Ok(Engine::start(parts, config)?)
+    }
+}
+
+/// Every token that the tokenizer makes must have an embedding.
+fn check_vocabulary(
+    path: &Path,
+    tokenizer: &Tokenizer,
+    spec: &DecoderSpec,
+) -> Result<(), BuildError> {
+    let (tokens, rows) = (tokenizer.vocab_size(), spec.vocab_size);
+    if tokens <= rows {
+        return Ok(());
+    }
+    Err(BuildError::Vocabulary {
+        path: path.to_owned(),
+        tokens,
+        rows,
+    })
+}

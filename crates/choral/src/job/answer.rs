@@ -1,0 +1,203 @@
+//! One row's answer, as a line of the output has it.
+
+use super::row::{RowCode, RowError, RowHead};
+use crate::engine::request::RequestOutput;
+use crate::engine::request::{
+    CompletionOutput, FinishReason, PositionLogprobs, RequestMetrics, StopReason, TokenLogprob,
+};
+use serde::Serialize;
+
+/// What came of one row. Its JSON is one line of the output; apart from `timings`,
+/// which are there only if they were asked for, it depends on the row, its seed and
+/// the model, and on nothing of the run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    /// The row's own name, if it has one.
+    pub custom_id: Option<String>,
+    /// Which row of the input, from 0.
+    pub row: u64,
+    /// The answers, by index; none if the row is in error.
+    pub outputs: Vec<Choice>,
+    /// One entry a prompt token (the first has none), if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_logprobs: Option<Vec<Option<TokenEntry>>>,
+    /// Tokens read and written.
+    pub usage: Usage,
+    /// What went wrong, if something did.
+    pub error: Option<RowError>,
+    /// How long it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
+}
+
+/// One of a row's answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Choice {
+    /// Which of the `n`.
+    pub index: u32,
+    /// The text, without the prompt.
+    pub text: String,
+    /// The tokens drawn, with the one that ended the answer.
+    pub token_ids: Vec<u32>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// The stop token or string that ended it, if one did.
+    pub stop_reason: Option<StopReason>,
+    /// One entry a token, if asked for.
+    pub logprobs: Option<Vec<TokenEntry>>,
+    /// The seed that it was drawn with.
+    pub seed: u64,
+}
+
+/// A token where it stands, and what else could have stood there.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TokenEntry {
+    /// The token.
+    #[serde(flatten)]
+    pub chosen: TokenAlternative,
+    /// The likeliest tokens, best first; as many as were asked for.
+    pub top_logprobs: Vec<TokenAlternative>,
+}
+
+/// A token and its log-probability.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TokenAlternative {
+    /// The token.
+    pub token_id: u32,
+    /// What it adds to a text. A part of a character shows as U+FFFD.
+    pub token: String,
+    /// Natural logarithm of the model's own probability.
+    pub logprob: f32,
+}
+
+/// Tokens read and written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Of the prompt, once for all answers.
+    pub prompt_tokens: u64,
+    /// Of all answers together.
+    pub completion_tokens: u64,
+    /// Both.
+    pub total_tokens: u64,
+    /// More about the prompt; depends on the run, so it is there only with timings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens_details: Option<PromptTokensDetails>,
+}
+
+/// More about a prompt's tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PromptTokensDetails {
+    /// Those that came from the prefix cache.
+    pub cached_tokens: u32,
+}
+
+/// How long a row took, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Timings {
+    /// When things happened, from submission.
+    #[serde(flatten)]
+    pub metrics: RequestMetrics,
+}
+
+impl Answer {
+    /// The answer to a row that could not be run.
+    pub fn failed(row: RowHead, error: RowError) -> Self {
+        Self {
+            custom_id: row.custom_id,
+            row: row.index,
+            outputs: Vec::new(),
+            prompt_logprobs: None,
+            usage: Usage::default(),
+            error: Some(error),
+            timings: None,
+        }
+    }
+
+    /// The answer to `row`, of which `output` came. `token_text` gives the text of
+    /// a token.
+    ///
+    /// If some of its choices failed, they are among the outputs with the finish
+    /// reason `error`, and the row is in error; if all did, there are no outputs.
+    pub fn new(
+        row: RowHead,
+        output: RequestOutput,
+        token_text: &dyn Fn(u32) -> String,
+        with_timings: bool,
+    ) -> Self {
+        let RequestOutput {
+            prompt_token_ids,
+            prompt_logprobs,
+            outputs,
+            num_cached_tokens,
+            metrics,
+            ..
+        } = output;
+        let is_failed = |choice: &CompletionOutput| choice.finish_reason == FinishReason::Error;
+        let error = outputs.iter().find(|choice| is_failed(choice));
+        let error = error.map(|choice| RowError {
+            code: RowCode::Engine,
+            message: choice
+                .error
+                .clone()
+                .unwrap_or_else(|| "the answer failed".to_owned()),
+            line: row.line,
+            field: None,
+        });
+        let prompt_tokens = prompt_token_ids.len() as u64;
+        let drawn = |choice: &CompletionOutput| choice.token_ids.len() as u64;
+        let completion_tokens = outputs.iter().map(drawn).sum();
+        let outputs = if outputs.iter().all(is_failed) {
+            Vec::new()
+        } else {
+            outputs
+        };
+        let entry = |position: PositionLogprobs| TokenEntry::new(&position, token_text);
+        Self {
+            custom_id: row.custom_id,
+            row: row.index,
+            outputs: outputs
+                .into_iter()
+                .map(|choice| Choice {
+                    index: choice.index,
+                    text: choice.text,
+                    token_ids: choice.token_ids,
+                    finish_reason: choice.finish_reason,
+                    stop_reason: choice.stop_reason,
+                    logprobs: choice
+                        .logprobs
+                        .map(|all| all.into_iter().map(entry).collect()),
+                    seed: choice.seed,
+                })
+                .collect(),
+            prompt_logprobs: prompt_logprobs.map(|all| {
+                all.into_iter()
+                    .map(|position| position.map(entry))
+                    .collect()
+            }),
+            usage: Usage {
+                prompt_tokens,
+                completion_tokens,
+                total_tokens: prompt_tokens + completion_tokens,
+                prompt_tokens_details: with_timings.then_some(PromptTokensDetails {
+                    cached_tokens: num_cached_tokens,
+                }),
+            },
+            error,
+            timings: with_timings.then_some(Timings { metrics }),
+        }
+    }
+}
+
+impl TokenEntry {
+    fn new(position: &PositionLogprobs, token_text: &dyn Fn(u32) -> String) -> Self {
+        let alternative = |token: &TokenLogprob| TokenAlternative {
+            token_id: token.token_id,
+            token: token_text(token.token_id),
+            logprob: token.logprob,
+        };
+        Self {
+            chosen: alternative(&position.chosen),
+            top_logprobs: position.top.iter().map(alternative).collect(),
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! From a line of the input to what is to be run, or to what is wrong with it.
+
+use super::key::RowKey;
+use super::line::{Line, LineFault, Lines};
+use super::parameter::{ParameterError, excerpt, set_parameter};
+use crate::engine::request::Prompt;
+use crate::sampling::SamplingParams;
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+use std::fmt;
+use std::io::{self, BufRead};
+
+/// How an input file is to be read. Blank lines are passed over in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputFormat {
+    /// Each line is a prompt.
+    Text,
+    /// Each line is a JSON object.
+    Jsonl,
+}
+
+impl InputFormat {
+    /// What a file's first bytes look like: JSONL if the first that is no white
+    /// space is `{`.
+    pub fn sniff(first: &[u8]) -> Self {
+        let first = first.strip_prefix("\u{feff}".as_bytes()).unwrap_or(first);
+        match first.trim_ascii_start().first() {
+            Some(b'{') => Self::Jsonl,
+            _ => Self::Text,
+        }
+    }
+}
+
+/// What kind of thing went wrong with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RowCode {
+    /// The line is too long or not UTF-8.
+    InvalidLine,
+    /// The line is not a JSON object, or names a field twice.
+    InvalidJson,
+    /// No field or parameter has this name.
+    UnknownParameter,
+    /// A field or parameter has a value that it cannot have.
+    InvalidParameter,
+    /// There is neither `prompt` nor `messages`, or both.
+    InvalidPrompt,
+    /// An earlier row has the same `custom_id`.
+    DuplicateCustomId,
+    /// The chat template refused the messages, or there is none.
+    Template,
+    /// Prompt and answer do not fit.
+    TooLong,
+    /// Computing the answer failed.
+    Engine,
+}
+
+/// What is wrong with a row, as its answer reports it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RowError {
+    /// What kind of error.
+    pub code: RowCode,
+    /// The cause, in words.
+    pub message: String,
+    /// The line of the input, from 1.
+    pub line: u64,
+    /// The field that is at fault, if one is.
+    pub field: Option<String>,
+}
+
+/// One row of the input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Which row it is.
+    pub head: RowHead,
+    /// What is to be run, or why it cannot be.
+    pub work: Result<RowWork, RowError>,
+}
+
+/// Which row of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowHead {
+    /// Its number, from 0; blank lines do not count.
+    pub index: u64,
+    /// Its line in the input, from 1.
+    pub line: u64,
+    /// Its `custom_id`, if it has a usable one.
+    pub custom_id: Option<String>,
+}
+
+impl RowHead {
+    /// What identifies the row.
+    pub fn key(&self) -> RowKey {
+        match &self.custom_id {
+            Some(id) => RowKey::Id(id.clone()),
+            None => RowKey::Row(self.index),
+        }
+    }
+}
+
+/// A row that can be run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowWork {
+    /// What is to be continued or answered.
+    pub input: RowInput,
+    /// The job's parameters, with the row's own over them.
+    pub params: SamplingParams,
+}
+
+/// What is to be continued or answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RowInput {
+    /// A prompt, used as it is.
+    Prompt(Prompt),
+    /// Messages, for the chat template.
+    Chat(ChatInput),
+}
+
+/// Messages, and what else goes to the chat template. Its JSON is passed on as it
+/// is: what a message may hold is the template's affair.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatInput {
+    /// The messages, objects each.
+    pub messages: Vec<Value>,
+    /// Descriptions of tools.
+    pub tools: Option<Vec<Value>>,
+    /// Ends the prompt with the beginning of an answer.
+    pub add_generation_prompt: bool,
+    /// Further variables (`chat_template_kwargs`).
+    pub kwargs: Map<String, Value>,
+}
+
+impl ChatInput {
+    /// Messages to be answered.
+    pub fn new(messages: Vec<Value>) -> Self {
+        Self {
+            messages,
+            tools: None,
+            add_generation_prompt: true,
+            kwargs: Map::new(),
+        }
+    }
+}
+
+/// Reads rows from a file of prompts. Yields an error only when the file itself
+/// cannot be read on.
+#[derive(Debug)]
+pub struct RowReader<R> {
+    lines: Lines<R>,
+    format: InputFormat,
+    base: SamplingParams,
+    next_index: u64,
+    num_blank_lines: u64,
+    /// The ids so far, to find the one that comes twice: 16 bytes a row.
+    seen: HashSet<u128>,
+}
+
+impl<R: BufRead> RowReader<R> {
+    /// Reads `reader`, giving rows the parameters `base` where they have none.
+    pub fn new(reader: R, format: InputFormat, base: SamplingParams) -> Self {
+        Self {
+            lines: Lines::new(reader),
+            format,
+            base,
+            next_index: 0,
+            num_blank_lines: 0,
+            seen: HashSet::new(),
+        }
+    }
+
+    /// Lines without content so far; they are no rows.
+    pub fn num_blank_lines(&self) -> u64 {
+        self.num_blank_lines
+    }
+
+    fn row(&mut self, line: Line) -> Row {
+        let index = self.next_index;
+        self.next_index += 1;
+        let number = line.number;
+        let mut custom_id = None;
+        let work = match (line.text, self.format) {
+            (Err(fault), _) => Err(Fault::line(&fault)),
+            (Ok(text), InputFormat::Text) => Ok(RowWork {
+                input: RowInput::Prompt(Prompt::Text(text)),
+                params: self.base.clone(),
+            }),
+            (Ok(text), InputFormat::Jsonl) => self.json_work(&text, &mut custom_id),
+        };
+        let work = work.map_err(
+            |Fault {
+                 code,
+                 message,
+                 field,
+             }| RowError {
+                code,
+                message,
+                line: number,
+                field,
+            },
+        );
+        let head = RowHead {
+            index,
+            line: number,
+            custom_id,
+        };
+        Row { head, work }
+    }
+
+    fn json_work(&mut self, text: &str, custom_id: &mut Option<String>) -> Result<RowWork, Fault> {
+        let Fields(fields) = serde_json::from_str(text).map_err(|error| Fault {
+            code: RowCode::InvalidJson,
+            message: json_message(&error),
+            field: None,
+        })?;
+        // First, so that an error further on is reported under the row's name.
+        if let Some((_, value)) = fields.iter().find(|(name, _)| name == "custom_id") {
+            *custom_id = self.custom_id(value)?;
+        }
+        let mut draft = Draft::new(self.base.clone());
+        for (name, value) in fields {
+            draft.set(&name, value)?;
+        }
+        draft.finish()
+    }
+
+    fn custom_id(&mut self, value: &Value) -> Result<Option<String>, Fault> {
+        match value {
+            Value::Null => Ok(None),
+            Value::String(id) => {
+                if self.seen.insert(RowKey::Id(id.clone()).fingerprint()) {
+                    return Ok(Some(id.clone()));
+                }
+                Err(Fault {
+                    code: RowCode::DuplicateCustomId,
+                    message: format!("`custom_id` {} has come before", excerpt(value)),
+                    field: Some("custom_id".to_owned()),
+                })
+            }
+            other => Err(Fault::value("custom_id", other, "a string")),
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for RowReader<R> {
+    type Item = io::Result<Row>;
+
+    fn next(&mut self) -> Option<io::Result<Row>> {
+        loop {
+            let line = match self.lines.next()? {
+                Ok(line) => line,
+                Err(error) => return Some(Err(error)),
+            };
+            if line.text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
+                self.num_blank_lines += 1;
+                continue;
+            }
+            return Some(Ok(self.row(line)));
+        }
+    }
+}
+
+/// A [`RowError`] that does not know its line yet.
+struct Fault {
+    code: RowCode,
+    message: String,
+    field: Option<String>,
+}
+
+impl Fault {
+    fn line(fault: &LineFault) -> Self {
+        Self {
+            code: RowCode::InvalidLine,
+            message: fault.to_string(),
+            field: None,
+        }
+    }
+
+    fn value(field: &str, found: &Value, expected: &str) -> Self {
+        Self {
+            code: RowCode::InvalidParameter,
+            message: format!("`{field}` is {}, expected {expected}", excerpt(found)),
+            field: Some(field.to_owned()),
+        }
+    }
+
+    fn prompt(message: &str, field: Option<&str>) -> Self {
+        Self {
+            code: RowCode::InvalidPrompt,
+            message: message.to_owned(),
+            field: field.map(str::to_owned),
+        }
+    }
+}
+
+impl From<ParameterError> for Fault {
+    fn from(error: ParameterError) -> Self {
+        Self {
+            code: match error {
+                ParameterError::Unknown { .. } => RowCode::UnknownParameter,
+                ParameterError::Type { .. } => RowCode::InvalidParameter,
+            },
+            message: error.to_string(),
+            field: Some(error.name().to_owned()),
+        }
+    }
+}
+
+/// A JSON row as its fields come in.
+struct Draft {
+    params: SamplingParams,
+    prompt: Option<Prompt>,
+    messages: Option<Vec<Value>>,
+    tools: Option<Vec<Value>>,
+    add_generation_prompt: Option<bool>,
+    kwargs: Option<Map<String, Value>>,
+    /// Which of two names for one thing was used.
+    max_tokens_name: Option<String>,
+    logprobs_off: bool,
+    top_logprobs: bool,
+}
+
+impl Draft {
+    fn new(params: SamplingParams) -> Self {
+        Self {
+            params,
+            prompt: None,
+            messages: None,
+            tools: None,
+            add_generation_prompt: None,
+            kwargs: None,
+            max_tokens_name: None,
+            logprobs_off: false,
+            top_logprobs: false,
+        }
+    }
+
+    fn set(&mut self, name: &str, value: Value) -> Result<(), Fault> {
+        if value.is_null() && is_field(name) {
+            return Ok(());
+        }
+        match name {
+            "custom_id" => {}
+            "prompt" => self.prompt = Some(prompt(value)?),
+            "messages" => self.messages = Some(objects(name, value)?),
+            "tools" => self.tools = Some(objects(name, value)?),
+            "add_generation_prompt" => match value {
+                Value::Bool(add) => self.add_generation_prompt = Some(add),
+                other => return Err(Fault::value(name, &other, "true or false")),
+            },
+            "chat_template_kwargs" => match value {
+                Value::Object(kwargs) => self.kwargs = Some(kwargs),
+                other => return Err(Fault::value(name, &other, "an object")),
+            },
+            "model" => {
+                let mut fault = Fault::value(name, &value, "no such field");
+                fault.code = RowCode::UnknownParameter;
+                fault
+                    .message
+                    .push_str(": a job runs one model, the command's");
+                return Err(fault);
+            }
+            _ => {
+                set_parameter(&mut self.params, name, &value)?;
+                self.note(name, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds parameters that contradict each other, in whatever order they come.
+    fn note(&mut self, name: &str, value: &Value) -> Result<(), Fault> {
+        match name {
+            "max_tokens" | "max_completion_tokens" if !value.is_null() => {
+                if let Some(other) = self.max_tokens_name.replace(name.to_owned()) {
+                    let mut fault = Fault::value(name, value, "");
+                    fault.message = format!("`{name}` and `{other}` are the same: give one");
+                    return Err(fault);
+                }
+            }
+            "logprobs" => self.logprobs_off = value == &Value::Bool(false),
+            "top_logprobs" => self.top_logprobs = !value.is_null(),
+            _ => {}
+        }
+        if self.logprobs_off && self.top_logprobs {
+            let mut fault = Fault::value("top_logprobs", value, "");
+            fault.message = "`top_logprobs` is given, but `logprobs` is false".to_owned();
+            return Err(fault);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<RowWork, Fault> {
+        let input = match (self.prompt, self.messages) {
+            (Some(_), Some(_)) => {
+                let message = "there are both `prompt` and `messages`: give one";
+                return Err(Fault::prompt(message, Some("messages")));
+            }
+            (None, None) => {
+                let message = "there is neither `prompt` nor `messages`";
+                return Err(Fault::prompt(message, None));
+            }
+            (Some(prompt), None) => {
+                let of_chat = [
+                    ("tools", self.tools.is_some()),
+                    (
+                        "add_generation_prompt",
+                        self.add_generation_prompt.is_some(),
+                    ),
+                    ("chat_template_kwargs", self.kwargs.is_some()),
+                ];
+                if let Some((field, _)) = of_chat.iter().find(|(_, given)| *given) {
+                    let message = format!("`{field}` is for `messages`, but there is a `prompt`");
+                    return Err(Fault::prompt(&message, Some(field)));
+                }
+                RowInput::Prompt(prompt)
+            }
+            (None, Some(messages)) => RowInput::Chat(ChatInput {
+                messages,
+                tools: self.tools,
+                add_generation_prompt: self.add_generation_prompt.unwrap_or(true),
+                kwargs: self.kwargs.unwrap_or_default(),
+            }),
+        };
+        Ok(RowWork {
+            input,
+            params: self.params,
+        })
+    }
+}
+
+/// Whether `name` is a field of a row rather than a parameter.
+fn is_field(name: &str) -> bool {
+    matches!(
+        name,
+        "custom_id"
+            | "prompt"
+            | "messages"
+            | "tools"
+            | "add_generation_prompt"
+            | "chat_template_kwargs"
+    )
+}
+
+fn prompt(value: Value) -> Result<Prompt, Fault> {
+    let ids = |ids: &Vec<Value>| -> Option<Vec<u32>> {
+        ids.iter().map(|id| id.as_u64()?.try_into().ok()).collect()
+    };
+    match value {
+        Value::String(text) => Ok(Prompt::Text(text)),
+        Value::Array(items) if let Some(ids) = ids(&items) => Ok(Prompt::Tokens(ids)),
+        other => {
+            let mut fault = Fault::value("prompt", &other, "a string or a list of token ids");
+            fault.code = RowCode::InvalidPrompt;
+            Err(fault)
+        }
+    }
+}
+
+fn objects(field: &str, value: Value) -> Result<Vec<Value>, Fault> {
+    match value {
+        Value::Array(items) if items.iter().all(Value::is_object) => Ok(items),
+        other => Err(Fault::value(field, &other, "a list of objects")),
+    }
+}
+
+/// serde_json counts lines inside of the one that it is given.
+fn json_message(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let message = match message.rfind(" at line ") {
+        Some(end) => &message[..end],
+        None => &message,
+    };
+    format!("{message} (column {})", error.column())
+}
+
+/// The fields of an object, none of them twice.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object with `prompt` or `messages`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields: Vec<(String, Value)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if fields.iter().any(|(earlier, _)| *earlier == name) {
+                        return Err(serde::de::Error::custom(format!(
+                            "field `{name}` comes twice"
+                        )));
+                    }
+                    fields.push((name, value));
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}

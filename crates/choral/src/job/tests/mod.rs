@@ -1,0 +1,6 @@
+//! What is read, what it becomes, and what is written.
+
+mod answer;
+mod input;
+mod parameter;
+mod rows;

@@ -1,0 +1,31 @@
+//! One sequence's blocks, in order of position.
+
+use super::prefix::NodeId;
+use crate::engine::batch::BlockId;
+
+/// Position `p` lives in block `p / BLOCK_TOKENS`.
+///
+/// Only the ledger changes a table. Not `Clone`: a second holder is a second
+/// reference, and only [`fork`](super::BlockLedger::fork) counts it.
+#[derive(Debug)]
+pub(crate) struct BlockTable {
+    pub(super) blocks: Vec<BlockId>,
+    /// How many of them, from the front, are the prefix cache's.
+    pub(super) num_cached: usize,
+    /// The cache's name for those.
+    pub(super) tip: NodeId,
+}
+
+impl BlockTable {
+    pub(crate) const fn empty() -> Self {
+        Self {
+            blocks: Vec::new(),
+            num_cached: 0,
+            tip: NodeId::ROOT,
+        }
+    }
+
+    pub(crate) fn blocks(&self) -> &[BlockId] {
+        &self.blocks
+    }
+}
