@@ -5,13 +5,28 @@
 
 mod args;
 mod cmd;
+mod interrupt;
+mod listen;
+mod output;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Exit code after Ctrl-C, as shells have it.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// What the exit codes mean, and where else options come from.
+const EXIT_CODES: &str = "\
+Every option can also be set by the environment: --top-k by CHORAL_TOP_K, and so on.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 a batch finished with some rows in error; \
+130 interrupted.";
 
 /// Batched text generation: one prompt or a million, run through a model together.
 #[derive(Debug, Parser)]
-#[command(name = "choral", version, about)]
+#[command(name = "choral", version, about, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: cmd::Command,
@@ -26,11 +41,33 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    start_logging();
     match cmd::run(cli.command) {
         Ok(code) => code,
+        // Whoever reads our output has enough of it.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("choral: {error:#}");
+            // A closed standard error has nobody to tell.
+            let _ = writeln!(io::stderr(), "choral: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Log lines go to standard error: warnings, or what `RUST_LOG` asks for.
+fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(wants_colour && io::stderr().is_terminal())
+        .init();
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+    })
 }

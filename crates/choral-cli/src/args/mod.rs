@@ -8,3 +8,6 @@ pub(crate) mod env;
 pub(crate) mod model;
 pub(crate) mod normalize;
 pub(crate) mod sampling;
+pub(crate) mod template;
+
+pub(crate) use model::ModelArgs;

@@ -1,7 +1,8 @@
 //! Options that choose a model and the engine around it.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use choral::model::Numeric;
+use choral::{Engine, EngineBuilder, ModelInfo};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -54,7 +55,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, visible_alias = "dtype", value_name = "NUMERIC")]
     pub(crate) numeric: Option<Numeric>,
     /// Compute threads [default: physical cores]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
     /// Context of each sequence, in tokens [default: the model's]
     #[arg(short, long, visible_aliases = ["ctx", "max-model-len"], value_name = "N")]
@@ -70,7 +71,7 @@ pub(crate) struct ModelArgs {
     pub(crate) prefill_chunk: Option<usize>,
     /// Memory for keys and values, such as 512M or 2G [default: automatic]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) kv_memory: Option<usize>,
+    pub(crate) kv_memory: Option<u64>,
     /// Do not keep computed prefixes for later requests
     #[arg(long)]
     pub(crate) no_prefix_cache: bool,
@@ -82,8 +83,55 @@ pub(crate) struct ModelArgs {
     pub(crate) cache_type_v: Option<String>,
 }
 
+impl ModelArgs {
+    /// An engine's builder with everything that was given.
+    pub(crate) fn builder(&self) -> Result<EngineBuilder> {
+        let numeric = self.numeric.unwrap_or_default();
+        for (option, given) in [("-ctk", &self.cache_type_k), ("-ctv", &self.cache_type_v)] {
+            let own = numeric.name();
+            if let Some(given) = given.as_ref().filter(|given| *given != own) {
+                bail!(
+                    "{option} {given}: keys and values are kept in the type of the numeric, which \
+                     is {own}; --numeric f32 keeps them in f32"
+                );
+            }
+        }
+        let mut builder = Engine::builder().numeric(numeric);
+        if let Some(path) = self.choice.path()? {
+            builder = builder.model(path);
+        }
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads);
+        }
+        if let Some(tokens) = self.ctx_size {
+            builder = builder.max_model_len(tokens);
+        }
+        if let Some(sequences) = self.max_num_seqs {
+            builder = builder.max_num_seqs(sequences);
+        }
+        if let Some(tokens) = self.max_num_batched_tokens {
+            builder = builder.max_num_batched_tokens(tokens);
+        }
+        if let Some(tokens) = self.prefill_chunk {
+            builder = builder.prefill_chunk(tokens);
+        }
+        if let Some(bytes) = self.kv_memory {
+            builder = builder.kv_memory(bytes);
+        }
+        if self.no_prefix_cache {
+            builder = builder.prefix_caching(false);
+        }
+        Ok(builder)
+    }
+}
+
+/// What an engine runs.
+pub(crate) fn info(engine: &Engine) -> Result<&ModelInfo> {
+    engine.info().context("the engine does not know its model")
+}
+
 /// Parses `512M`: a whole number and an optional K, M, G or T (powers of 1024).
-pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let expected = || format!("`{text}` is not a size, expected a number with K, M, G or T");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let exponent = match text[digits.len()..].to_ascii_lowercase().as_str() {
@@ -94,8 +142,82 @@ pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
         "t" | "tb" | "tib" => 4,
         _ => return Err(expected()),
     };
-    let number: usize = digits.parse().map_err(|_| expected())?;
+    let number: u64 = digits.parse().map_err(|_| expected())?;
     number
-        .checked_mul(1_usize << (10 * exponent))
-        .ok_or_else(|| format!("`{text}` is more than this machine can address"))
+        .checked_mul(1_u64 << (10 * exponent))
+        .ok_or_else(|| format!("`{text}` is more than any machine has"))
+}
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 1..) => Ok(threads),
+        _ => Err("expected a whole number from 1".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ModelArgs, ModelChoice, parse_size};
+    use choral::model::Numeric;
+    use std::path::PathBuf;
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert_eq!(parse_size("512M"), Ok(512 << 20));
+        assert_eq!(parse_size("2g"), Ok(2 << 30));
+        assert_eq!(parse_size("3KiB"), Ok(3 << 10));
+        for wrong in [
+            "",
+            "M",
+            "1.5G",
+            "-1M",
+            "5X",
+            "5 M",
+            "99999999999999999999",
+            "20000000T",
+        ] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_hub_name_says_what_to_do_instead() {
+        let choice = ModelChoice {
+            hf: Some("org/name:Q4_K_M".to_owned()),
+            ..ModelChoice::default()
+        };
+        let error = choice.path().expect_err("no downloads").to_string();
+        assert!(
+            error.contains("download org/name)") && error.contains("--model PATH"),
+            "{error}"
+        );
+
+        let choice = ModelChoice {
+            model: Some(PathBuf::from("org/name")),
+            ..ModelChoice::default()
+        };
+        let error = choice.path().expect_err("no such file").to_string();
+        assert!(error.contains("no model at `org/name`"), "{error}");
+    }
+
+    #[test]
+    fn a_cache_type_other_than_the_numeric_is_refused() {
+        let args = |numeric, ctk: &str| ModelArgs {
+            numeric,
+            cache_type_k: Some(ctk.to_owned()),
+            ..ModelArgs::default()
+        };
+        assert!(args(None, "bf16").builder().is_ok());
+        assert!(args(Some(Numeric::F32), "f32").builder().is_ok());
+        let error = args(None, "q8_0")
+            .builder()
+            .err()
+            .expect("refused")
+            .to_string();
+        assert!(
+            error.contains("-ctk q8_0") && error.contains("bf16"),
+            "{error}"
+        );
+    }
 }

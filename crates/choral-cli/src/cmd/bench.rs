@@ -3,7 +3,7 @@
 //! The closed form of llama.cpp's `llama-batched-bench`, with its options, columns
 //! and keys, but measured on the whole engine: scheduling and drawing tokens count.
 
-use crate::args::ModelArgs;
+use crate::args::model::ModelArgs;
 use anyhow::{Context as _, Result, ensure};
 use choral::engine::{Prompt, Request, StepStats};
 use choral::sampling::SamplingParams;
@@ -18,10 +18,20 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Tokens of each prompt
-    #[arg(long = "npp", value_delimiter = ',', default_value = "128", value_name = "N,...")]
+    #[arg(
+        long = "npp",
+        value_delimiter = ',',
+        default_value = "128",
+        value_name = "N,..."
+    )]
     prompt_tokens: Vec<usize>,
     /// Tokens to generate for each
-    #[arg(long = "ntg", value_delimiter = ',', default_value = "64", value_name = "N,...")]
+    #[arg(
+        long = "ntg",
+        value_delimiter = ',',
+        default_value = "64",
+        value_name = "N,..."
+    )]
     generated_tokens: Vec<usize>,
     /// Sequences at once
     #[arg(
@@ -63,7 +73,8 @@ struct Row {
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let most = |list: &[usize], name| {
         let most = list.iter().copied().max();
-        most.filter(|&n| n > 0).with_context(|| format!("{name} needs a number above 0"))
+        most.filter(|&n| n > 0)
+            .with_context(|| format!("{name} needs a number above 0"))
     };
     let sequences = most(&args.parallel, "-npl")?;
     let length = most(&args.prompt_tokens, "-npp")? + most(&args.generated_tokens, "-ntg")?;
@@ -79,9 +90,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             let _ = sender.send(*stats);
         }))
         .build()?;
-    let info = engine.info().context("an engine that was built knows its model")?;
+    let info = engine
+        .info()
+        .context("an engine that was built knows its model")?;
     let most = info.plan.context;
-    ensure!(length <= most, "{length} tokens a sequence do not fit the context of {most}");
+    ensure!(
+        length <= most,
+        "{length} tokens a sequence do not fit the context of {most}"
+    );
     let blocks = sequences * length.div_ceil(choral::engine::batch::BLOCK_TOKENS);
     ensure!(
         blocks <= info.plan.num_kv_blocks,
@@ -97,8 +113,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             info.isa,
             info.threads
         );
-        println!("|   PP |   TG |   PL |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |");
-        println!("|-----:|-----:|-----:|-------:|---------:|---------:|---------:|---------:|---------:|---------:|");
+        println!(
+            "|   PP |   TG |   PL |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |"
+        );
+        println!(
+            "|-----:|-----:|-----:|-------:|---------:|---------:|---------:|---------:|---------:|---------:|"
+        );
     }
     // The first step touches memory for the first time: it is not counted.
     measure(&engine, &steps, (16, 2, 1), false)?;
@@ -120,7 +140,16 @@ fn print(row: &Row, format: Format) -> Result<()> {
     }
     println!(
         "| {:4} | {:4} | {:4} | {:6} | {:8.3} | {:8.2} | {:8.3} | {:8.2} | {:8.3} | {:8.2} |",
-        row.pp, row.tg, row.pl, row.n_kv, row.t_pp, row.speed_pp, row.t_tg, row.speed_tg, row.t, row.speed
+        row.pp,
+        row.tg,
+        row.pl,
+        row.n_kv,
+        row.t_pp,
+        row.speed_pp,
+        row.t_tg,
+        row.speed_tg,
+        row.t,
+        row.speed
     );
     Ok(())
 }
@@ -133,10 +162,16 @@ fn measure(
     (pp, tg, pl): (usize, usize, usize),
     shared_prompt: bool,
 ) -> Result<Row> {
-    let vocab = engine.info().context("an engine that was built knows its model")?.spec.vocab_size;
+    let vocab = engine
+        .info()
+        .context("an engine that was built knows its model")?
+        .spec
+        .vocab_size;
     let prompt = |which: usize| -> Vec<u32> {
         // Any tokens do: what they are does not change the work.
-        (0..pp).map(|i| ((which * 7919 + i * 31 + 5) % vocab) as u32).collect()
+        (0..pp)
+            .map(|i| ((which * 7919 + i * 31 + 5) % vocab) as u32)
+            .collect()
     };
     let request = |which: usize, n: u32| Request {
         request_id: which.to_string(),
@@ -170,7 +205,13 @@ fn measure(
             decoded += step.num_drawn;
         }
     }
-    let speed = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+    let speed = |tokens: usize, seconds: f64| {
+        if seconds > 0.0 {
+            tokens as f64 / seconds
+        } else {
+            0.0
+        }
+    };
     let t = t_pp + t_tg;
     Ok(Row {
         pp,

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod batch;
+mod bench;
 mod chat;
 mod debug;
 mod detokenize;
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Score(score::Args),
     Inspect(inspect::Args),
     Plan(plan::Args),
+    Bench(bench::Args),
     Debug(debug::Args),
 }
 
@@ -46,6 +48,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Score(args) => score::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Debug(args) => debug::run(args),
     }
 }

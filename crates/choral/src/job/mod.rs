@@ -27,4 +27,4 @@ pub use parameter::{PARAMETERS, ParameterError, set_parameter};
 pub use row::{
     ChatInput, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowReader, RowWork,
 };
-pub use run::{Job, JobError, JobLimits, JobSummary, Render, Sink, Stop};
+pub use run::{Job, JobError, JobLimits, JobSummary, Render, Sink, Stop, token_text};

@@ -369,7 +369,7 @@ enum Refusal {
 }
 
 /// The text that a token adds; what is no UTF-8 shows as U+FFFD.
-fn token_text(engine: &Engine, token_id: u32) -> String {
+pub fn token_text(engine: &Engine, token_id: u32) -> String {
     let bytes = engine
         .tokenizer()
         .and_then(|tokenizer| tokenizer.token_bytes(token_id));

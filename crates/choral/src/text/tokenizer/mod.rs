@@ -15,6 +15,7 @@ mod tests;
 mod utf8;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,16 +32,14 @@ use hf::{HfDecodeState, HfTokenizer};
 const MAX_REGEX_STEPS: usize = 100_000_000;
 
 /// A loaded tokenizer. Cloning is cheap: clones share everything.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Tokenizer(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     source: Source,
     special: SpecialTokens,
 }
 
-#[derive(Debug)]
 enum Source {
     Hf(Box<HfTokenizer>),
     Gguf(Box<GgufTokenizer>),
@@ -71,6 +70,16 @@ pub struct EncodeOptions {
 pub(in crate::text) enum DecodeState {
     Hf(HfDecodeState),
     Gguf(GgufDecodeState),
+}
+
+impl fmt::Debug for Tokenizer {
+    /// Without the vocabulary.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &self.vocab_size())
+            .field("special", &self.0.special)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Tokenizer {

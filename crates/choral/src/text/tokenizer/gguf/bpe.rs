@@ -6,19 +6,18 @@
 use std::collections::HashSet;
 
 use choral_formats::gguf::Metadata;
-use fancy_regex::{Regex, RegexBuilder};
 use tokenizers::models::bpe::{BPE, Merges, Vocab as BpeVocab};
 use tokenizers::tokenizer::Model as _;
 
-use super::pre::PreTokenizer;
+use super::pre::{PreTokenizer, Splitter};
 use super::spm;
 use super::vocab::Vocab;
-use crate::text::tokenizer::{MAX_REGEX_STEPS, TokenizerError, bytes};
+use crate::text::tokenizer::{TokenizerError, bytes};
 
 #[derive(Debug)]
 pub(super) struct Bpe {
     model: BPE,
-    regexes: Vec<Regex>,
+    splitter: Splitter,
     is_raw: bool,
 }
 
@@ -71,15 +70,9 @@ impl Bpe {
             .byte_fallback(pre.raw)
             .build()
             .map_err(|error| invalid(error.to_string()))?;
-        let regex = |expression: &&str| {
-            RegexBuilder::new(expression)
-                .backtrack_limit(MAX_REGEX_STEPS)
-                .build()
-        };
-        let regexes: Result<Vec<Regex>, _> = pre.regexes.iter().map(regex).collect();
         Ok(Self {
             model,
-            regexes: regexes.map_err(|error| TokenizerError::Failed(error.to_string()))?,
+            splitter: pre.compile()?,
             is_raw: pre.raw,
         })
     }
@@ -93,18 +86,22 @@ impl Bpe {
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
         if self.is_raw {
             let text = text.replace(' ', spm::SPACE);
-            return self.words(&text)?.into_iter().try_for_each(|word| {
-                // A run of line feeds is one token, merges or not.
-                let lines = word.bytes().all(|byte| byte == b'\n');
-                match self.model.token_to_id(word).filter(|_| lines) {
-                    Some(id) => ids.push(id),
-                    None => self.encode_word(word, ids)?,
-                }
-                Ok(())
-            });
+            return self
+                .splitter
+                .words(&text)?
+                .into_iter()
+                .try_for_each(|word| {
+                    // A run of line feeds is one token, merges or not.
+                    let lines = word.bytes().all(|byte| byte == b'\n');
+                    match self.model.token_to_id(word).filter(|_| lines) {
+                        Some(id) => ids.push(id),
+                        None => self.encode_word(word, ids)?,
+                    }
+                    Ok(())
+                });
         }
         let mut spelled = String::new();
-        self.words(text)?.into_iter().try_for_each(|word| {
+        self.splitter.words(text)?.into_iter().try_for_each(|word| {
             spelled.clear();
             spelled.extend(word.bytes().map(bytes::char_of));
             self.encode_word(&spelled, ids)
@@ -122,27 +119,6 @@ impl Bpe {
         }
         ids.extend(tokens.into_iter().map(|token| token.id));
         Ok(())
-    }
-
-    /// The words of a text, none of them empty.
-    fn words<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, TokenizerError> {
-        let mut words = vec![text];
-        for regex in &self.regexes {
-            let mut finer = Vec::with_capacity(words.len());
-            for word in words {
-                let mut end = 0;
-                for found in regex.find_iter(word) {
-                    let found = found.map_err(|error| TokenizerError::Failed(error.to_string()))?;
-                    finer.push(&word[end..found.start()]);
-                    finer.push(found.as_str());
-                    end = found.end();
-                }
-                finer.push(&word[end..]);
-            }
-            finer.retain(|word| !word.is_empty());
-            words = finer;
-        }
-        Ok(words)
     }
 }
 

@@ -9,6 +9,8 @@ mod bpe;
 mod partition;
 mod pre;
 mod spm;
+#[cfg(test)]
+mod tests;
 mod vocab;
 
 use std::borrow::Cow;
@@ -57,9 +59,9 @@ pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens)
     };
     // The default ids are llama.cpp's for `llama`. Those for `gpt2` are Falcon's,
     // and an ordinary token's in any other vocabulary.
-    let (pre, default_bos, default_eos) = match model {
-        "llama" => (None, Some(1), Some(2)),
-        "gemma4" => (PreTokenizer::named(model), None, None),
+    let (pre, default_unk, default_bos, default_eos) = match model {
+        "llama" => (None, Some(0), Some(1), Some(2)),
+        "gemma4" => (PreTokenizer::named(model), None, None, None),
         "gpt2" => {
             let name = metadata.str("tokenizer.ggml.pre")?.unwrap_or_else(|| {
                 tracing::warn!(
@@ -76,7 +78,7 @@ pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens)
                     name,
                 )
             })?;
-            (Some(pre), None, None)
+            (Some(pre), None, None, None)
         }
         name => {
             return Err(TokenizerError::unsupported(
@@ -91,6 +93,7 @@ pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens)
     let eos = special_id(metadata, &vocab, "eos", default_eos)?;
     let eot = special_id(metadata, &vocab, "eot", None)?;
     let eom = special_id(metadata, &vocab, "eom", None)?;
+    let unk = special_id(metadata, &vocab, "unk", default_unk)?;
     let ends = vocab.mark_ends(metadata, [eos, eot, eom])?;
 
     let default_add_bos = pre.is_none_or(|pre| pre.add_bos);
@@ -100,7 +103,7 @@ pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens)
     let partition = Partition::new(&vocab, metadata)?;
     let model = match pre {
         None => Model::Spm {
-            model: Spm::new(&vocab, metadata)?,
+            model: Spm::new(&vocab, unk, metadata)?,
             add_space_prefix: metadata
                 .bool("tokenizer.ggml.add_space_prefix")?
                 .unwrap_or(true),
@@ -113,7 +116,6 @@ pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens)
         eos: ends,
         ..SpecialTokens::default()
     };
-    let unk = special_id(metadata, &vocab, "unk", None)?;
     let pad = special_id(metadata, &vocab, "pad", None)?;
     let sep = special_id(metadata, &vocab, "sep", None)?;
     let roles = [

@@ -6,6 +6,10 @@
 //! in llama.cpp. Where llama.cpp stays close to a class of letters rather than
 //! have it (`tekken`, `gpt-4o`), we have the class.
 
+use fancy_regex::{Regex, RegexBuilder};
+
+use crate::text::tokenizer::{MAX_REGEX_STEPS, TokenizerError};
+
 /// The rules that a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PreTokenizer {
@@ -278,5 +282,46 @@ impl PreTokenizer {
                 ),
             raw: regexes == [LINES],
         })
+    }
+
+    /// Makes the expressions ready for use.
+    pub(super) fn compile(&self) -> Result<Splitter, TokenizerError> {
+        let compile = |expression: &&str| {
+            RegexBuilder::new(expression)
+                .backtrack_limit(MAX_REGEX_STEPS)
+                .build()
+        };
+        let regexes: Result<_, _> = self.regexes.iter().map(compile).collect();
+        let regexes = regexes.map_err(|error| TokenizerError::Failed(error.to_string()))?;
+        Ok(Splitter { regexes })
+    }
+}
+
+/// Compiled rules.
+#[derive(Debug)]
+pub(super) struct Splitter {
+    regexes: Vec<Regex>,
+}
+
+impl Splitter {
+    /// The words of a text, none of them empty.
+    pub(super) fn words<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, TokenizerError> {
+        let mut words = vec![text];
+        for regex in &self.regexes {
+            let mut finer = Vec::with_capacity(words.len());
+            for word in words {
+                let mut end = 0;
+                for found in regex.find_iter(word) {
+                    let found = found.map_err(|error| TokenizerError::Failed(error.to_string()))?;
+                    finer.push(&word[end..found.start()]);
+                    finer.push(found.as_str());
+                    end = found.end();
+                }
+                finer.push(&word[end..]);
+            }
+            finer.retain(|word| !word.is_empty());
+            words = finer;
+        }
+        Ok(words)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Merging starts from characters and joins, again and again, the neighbours that
 //! make up the token with the highest score, the leftmost of equals. A character
-//! that is no token at the end is spelled by tokens for its bytes.
+//! that is no token at the end is spelled by tokens for its bytes, or is unknown.
 //!
 //! The `tokenizers` crate has merges with ranks instead. One score for all ways
 //! to make up a token cannot be said in ranks, so the merging is our own.
@@ -25,6 +25,8 @@ pub(super) struct Spm {
     scores: Vec<f32>,
     /// The token of each byte, if there is one.
     byte_tokens: Box<[Option<u32>; 256]>,
+    /// For a character that cannot be spelled.
+    unknown: Option<u32>,
     longest_token: usize,
 }
 
@@ -89,7 +91,11 @@ impl Eq for Pair {}
 
 impl Spm {
     /// Reads `tokenizer.ggml.scores`; without them all tokens are equal.
-    pub(super) fn new(vocab: &Vocab, metadata: &Metadata) -> Result<Self, TokenizerError> {
+    pub(super) fn new(
+        vocab: &Vocab,
+        unknown: Option<u32>,
+        metadata: &Metadata,
+    ) -> Result<Self, TokenizerError> {
         let key = "tokenizer.ggml.scores";
         let scores = match metadata.optional::<Cow<'_, [f32]>>(key) {
             Ok(scores) => scores.map(Cow::into_owned),
@@ -121,6 +127,7 @@ impl Spm {
         Ok(Self {
             scores,
             byte_tokens,
+            unknown,
             longest_token: vocab
                 .iter()
                 .map(|(_, token, _)| token.len())
@@ -149,11 +156,17 @@ impl Spm {
                 ids.push(id);
                 continue;
             }
-            for &byte in piece {
-                let id = self.byte_tokens[usize::from(byte)];
-                ids.push(id.ok_or_else(|| TokenizerError::NoToken {
-                    piece: String::from_utf8_lossy(piece).into_owned(),
-                })?);
+            let spelled = piece
+                .iter()
+                .map(|&byte| self.byte_tokens[usize::from(byte)])
+                .collect::<Option<Vec<u32>>>();
+            match (spelled, self.unknown) {
+                (Some(spelled), _) => ids.extend(spelled),
+                (None, Some(unknown)) => ids.push(unknown),
+                (None, None) => {
+                    let piece = String::from_utf8_lossy(piece).into_owned();
+                    return Err(TokenizerError::NoToken { piece });
+                }
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use tokenizers::decoders::wordpiece;
 use tokenizers::normalizers::replace::Replace;
 use tokenizers::{Decoder as _, DecoderWrapper};
 
-use super::growth::{self, Chain};
+use super::growth;
 use super::json::build;
 use super::structure::{self, kind, members};
 use crate::text::tokenizer::bytes;
@@ -93,7 +93,7 @@ impl Decoder {
             });
         };
         structure::check_decoder(decoder)?;
-        growth::check(Chain::Decode, [decoder])?;
+        growth::check([decoder])?;
         let mut list = Vec::new();
         flatten(decoder, &mut list);
         let mut stages = Vec::new();

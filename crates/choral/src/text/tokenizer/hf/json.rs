@@ -16,8 +16,7 @@ use tokenizers::{
 };
 
 use super::decode::Decoder;
-use super::growth::{self, Chain};
-use super::{model, structure};
+use super::{growth, model, structure};
 use crate::text::tokenizer::TokenizerError;
 
 /// Largest file that is read. The largest real ones have about 35 MB.
@@ -76,7 +75,7 @@ pub(super) fn read(path: &Path) -> Result<Loaded, TokenizerError> {
     if let Some(pre_tokenizer) = &parsed.pre_tokenizer {
         structure::check_pre_tokenizer(pre_tokenizer).map_err(invalid("pre_tokenizer"))?;
     }
-    growth::check(Chain::Encode, before_model.into_iter().flatten())
+    growth::check(before_model.into_iter().flatten())
         .map_err(invalid("normalizer and pre_tokenizer"))?;
     if let Some(normalizer) = &parsed.normalizer {
         let normalizer: NormalizerWrapper = build(normalizer).map_err(invalid("normalizer"))?;

@@ -53,19 +53,24 @@ fn texts(map: Option<&JsonObject>, config: Option<&JsonObject>) -> BTreeMap<Stri
     texts
 }
 
-/// The reference finds tokens with a role in texts, and skips them in output, even
-/// if `tokenizer.json` does not list them. One that is not in the vocabulary stays
-/// out: a new id would point beyond the model's embedding.
+/// Tokens with a role are to be found in texts and skipped in output, whatever
+/// `tokenizer.json` calls them. One that is not in the vocabulary stays out: a new
+/// id would point beyond the model's embedding.
 fn make_special<'t>(
     directory: &Path,
     tokenizer: &mut Tokenizer,
     texts: impl Iterator<Item = &'t String>,
 ) -> Result<(), TokenizerError> {
-    let added = tokenizer.get_added_vocabulary().get_vocab();
+    let added = tokenizer.get_added_vocabulary();
+    let as_special = |text: &String| {
+        let id = tokenizer.token_to_id(text)?;
+        let token = added.get_added_tokens_decoder().get(&id).cloned();
+        let token = token.unwrap_or_else(|| AddedToken::from(text.as_str(), true));
+        Some(token.special(true))
+    };
     let new: Vec<AddedToken> = texts
-        .filter(|&text| !added.contains_key(text))
-        .filter(|&text| tokenizer.token_to_id(text).is_some())
-        .map(|text| AddedToken::from(text.as_str(), true))
+        .filter(|text| !added.is_special_token(text))
+        .filter_map(as_special)
         .collect();
     if new.is_empty() {
         return Ok(());
@@ -149,10 +154,11 @@ fn add_bos_and_eos(
     Ok(())
 }
 
-/// Which ids begin and end a text, by all files that say so.
+/// Which ids begin and end a text.
 ///
-/// The files often disagree, as where a chat model kept the configuration of its
-/// base model; generation ends at any token that one of them names.
+/// The configuration for generation has the ends; without it, or if it names none,
+/// the model's configuration does. The tokenizer's own end comes on top: chat
+/// models often kept the configurations of their base models.
 fn ends(
     directory: &Path,
     tokenizer: &Tokenizer,
@@ -165,10 +171,15 @@ fn ends(
     // Models of images and text have the text model's part apart.
     let part = config.as_ref().map(|config| config.object("text_config"));
     let part = part.transpose()?.flatten();
+    let mut named = Vec::new();
     for file in [&generation, &config, &part].into_iter().flatten() {
-        eos.extend(file.one_or_more_u32("eos_token_id")?.unwrap_or_default());
+        let ids = file.one_or_more_u32("eos_token_id")?.unwrap_or_default();
+        if named.is_empty() {
+            named = ids;
+        }
         bos = bos.or(file.u32("bos_token_id")?);
     }
+    eos.append(&mut named);
     let known = |id: &u32| tokenizer.id_to_token(*id).is_some();
     if let Some(id) = eos.iter().chain(&bos).find(|id| !known(id)) {
         tracing::warn!(

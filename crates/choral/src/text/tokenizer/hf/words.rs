@@ -6,9 +6,9 @@
 
 use fancy_regex::{Regex, RegexBuilder};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::pre_tokenizers::split::SplitPattern;
 use tokenizers::tokenizer::pattern::Invert;
-use tokenizers::tokenizer::{PreTokenizedString, PreTokenizer as _};
+use tokenizers::tokenizer::{PreTokenizedString, PreTokenizer as _, SplitDelimiterBehavior};
 
 use crate::text::tokenizer::MAX_REGEX_STEPS;
 
@@ -18,9 +18,20 @@ pub(super) struct Words(Vec<Member>);
 
 #[derive(Debug)]
 enum Member {
-    Split(Box<Split>, Regex),
+    Split {
+        regex: Regex,
+        behavior: SplitDelimiterBehavior,
+        invert: bool,
+    },
+    /// A space before each word that has none.
+    PrefixSpace,
     Other(PreTokenizerWrapper),
 }
+
+/// The expression that `ByteLevel` has built in.
+///
+/// Source: OpenAI's GPT-2 `encoder.py`.
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 impl Words {
     pub(super) fn new(pre_tokenizer: Option<&PreTokenizerWrapper>) -> Result<Self, String> {
@@ -36,17 +47,41 @@ impl Words {
             }
             PreTokenizerWrapper::Split(split) => {
                 let expression = match &split.pattern {
-                    SplitPattern::Regex(expression) => expression.clone(),
-                    SplitPattern::String(text) => fancy_regex::escape(text).into_owned(),
+                    SplitPattern::Regex(expression) => expression.into(),
+                    SplitPattern::String(text) => fancy_regex::escape(text),
                 };
-                let regex = RegexBuilder::new(&expression)
-                    .backtrack_limit(MAX_REGEX_STEPS)
-                    .build()
-                    .map_err(|error| error.to_string())?;
-                self.0.push(Member::Split(Box::new(split.clone()), regex));
+                self.add_split(&expression, split.behavior, split.invert)?;
+            }
+            PreTokenizerWrapper::ByteLevel(part) => {
+                if part.add_prefix_space {
+                    self.0.push(Member::PrefixSpace);
+                }
+                if part.use_regex {
+                    self.add_split(GPT2, SplitDelimiterBehavior::Isolated, false)?;
+                }
+                let rest = part.add_prefix_space(false).use_regex(false);
+                self.0.push(Member::Other(rest.into()));
             }
             part => self.0.push(Member::Other(part.clone())),
         }
+        Ok(())
+    }
+
+    fn add_split(
+        &mut self,
+        expression: &str,
+        behavior: SplitDelimiterBehavior,
+        invert: bool,
+    ) -> Result<(), String> {
+        let regex = RegexBuilder::new(expression)
+            .backtrack_limit(MAX_REGEX_STEPS)
+            .build()
+            .map_err(|error| error.to_string())?;
+        self.0.push(Member::Split {
+            regex,
+            behavior,
+            invert,
+        });
         Ok(())
     }
 
@@ -55,12 +90,20 @@ impl Words {
         for member in &self.0 {
             match member {
                 Member::Other(part) => part.pre_tokenize(text)?,
-                Member::Split(split, regex) if split.invert => {
-                    text.split(|_, part| part.split(Invert(regex), split.behavior))?;
-                }
-                Member::Split(split, regex) => {
-                    text.split(|_, part| part.split(regex, split.behavior))?;
-                }
+                Member::PrefixSpace => text.normalize(|part| {
+                    if !part.get().starts_with(' ') {
+                        part.prepend(" ");
+                    }
+                    Ok(())
+                })?,
+                Member::Split {
+                    regex,
+                    behavior,
+                    invert: true,
+                } => text.split(|_, part| part.split(Invert(regex), *behavior))?,
+                Member::Split {
+                    regex, behavior, ..
+                } => text.split(|_, part| part.split(regex, *behavior))?,
             }
         }
         Ok(())

@@ -1,0 +1,163 @@
+//! The files of a batch: what may be read, and what may be written over.
+
+#[cfg(test)]
+mod tests;
+
+use anyhow::{Context as _, Result, bail};
+use choral::job::InputFormat;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Read, Seek as _, Write};
+use std::path::Path;
+
+/// Counting the rows of a larger file would take longer than the estimate of the
+/// time left is worth.
+const MAX_COUNTED_BYTES: u64 = 1 << 30;
+
+/// An opened file of prompts.
+pub(super) struct Input {
+    pub(super) reader: Box<dyn BufRead>,
+    pub(super) format: InputFormat,
+    /// Rows in it, if they could be counted.
+    pub(super) num_rows: Option<u64>,
+}
+
+impl Input {
+    /// Opens `path`, or standard input for `-`. The format is the one that is given,
+    /// or that of the name, or that of the first bytes.
+    pub(super) fn open(path: &Path, format: Option<InputFormat>) -> Result<Self> {
+        let opened = || -> io::Result<Self> {
+            let (mut reader, num_rows): (Box<dyn BufRead>, _) = if is_stdio(path) {
+                (Box::new(io::stdin().lock()), None)
+            } else {
+                let mut file = File::open(path)?;
+                let num_rows = count_rows(&mut file)?;
+                (Box::new(BufReader::new(file)), num_rows)
+            };
+            let format = match format.or_else(|| format_of_name(path)) {
+                Some(format) => format,
+                None => InputFormat::sniff(reader.fill_buf()?),
+            };
+            Ok(Self {
+                reader,
+                format,
+                num_rows,
+            })
+        };
+        opened().with_context(|| format!("cannot read the input `{}`", path.display()))
+    }
+}
+
+/// An opened file for answers.
+pub(super) struct Output {
+    pub(super) writer: Box<dyn Write>,
+    pub(super) is_terminal: bool,
+}
+
+impl Output {
+    /// Opens `path`, or standard output for `-`.
+    pub(super) fn open(path: &Path, may_overwrite: bool) -> Result<Self> {
+        if is_stdio(path) {
+            let stdout = io::stdout();
+            return Ok(Self {
+                is_terminal: stdout.is_terminal(),
+                writer: Box::new(BufWriter::new(stdout)),
+            });
+        }
+        let mut options = OpenOptions::new();
+        options.write(true);
+        // Not `create_new` for what is no file, such as /dev/null or a pipe.
+        if may_overwrite || is_special(path) {
+            options.create(true).truncate(true);
+        } else {
+            options.create_new(true);
+        }
+        let file = options
+            .open(path)
+            .with_context(|| format!("cannot write the output `{}`", path.display()))?;
+        Ok(Self {
+            is_terminal: file.is_terminal(),
+            writer: Box::new(BufWriter::new(file)),
+        })
+    }
+}
+
+/// Refuses an output that would destroy something, before any work is done.
+pub(super) fn check_output(output: &Path, input: &Path, may_overwrite: bool) -> Result<()> {
+    if is_stdio(output) || is_special(output) {
+        return Ok(());
+    }
+    let shown = output.display();
+    if output.is_dir() {
+        bail!("the output `{shown}` is a folder, expected a file");
+    }
+    if output.exists() {
+        if !is_stdio(input) && is_same_file(output, input) {
+            bail!("the output `{shown}` is the input");
+        }
+        if !may_overwrite {
+            bail!("the output `{shown}` exists: --overwrite replaces it");
+        }
+    }
+    match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            bail!("the output's folder `{}` does not exist", folder.display())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_stdio(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn is_special(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+fn format_of_name(path: &Path) -> Option<InputFormat> {
+    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+    match extension.as_str() {
+        "txt" | "text" => Some(InputFormat::Text),
+        "jsonl" | "ndjson" => Some(InputFormat::Jsonl),
+        _ => None,
+    }
+}
+
+/// Counts the lines of a file that are not blank, and goes back to its beginning.
+fn count_rows(file: &mut File) -> io::Result<Option<u64>> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > MAX_COUNTED_BYTES {
+        return Ok(None);
+    }
+    let num_rows = count_lines(&mut *file)?;
+    file.rewind()?;
+    Ok(Some(num_rows))
+}
+
+fn count_lines(mut reader: impl Read) -> io::Result<u64> {
+    let mut buffer = vec![0; 1 << 16];
+    let mut num_lines = 0;
+    let mut has_content = false;
+    loop {
+        let num_read = reader.read(&mut buffer)?;
+        if num_read == 0 {
+            return Ok(num_lines + u64::from(has_content));
+        }
+        for &byte in &buffer[..num_read] {
+            if byte == b'\n' {
+                num_lines += u64::from(has_content);
+                has_content = false;
+            } else {
+                has_content |= !byte.is_ascii_whitespace();
+            }
+        }
+    }
+}
