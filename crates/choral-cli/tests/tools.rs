@@ -6,6 +6,8 @@ mod debug;
 mod inspect;
 #[path = "tools/plan.rs"]
 mod plan;
+#[path = "tools/score.rs"]
+mod score;
 #[path = "tools/text.rs"]
 mod text;
 

@@ -60,7 +60,7 @@ const ROOMY: Setup = Setup {
 
 impl Setup {
     fn start(&self) -> Engine {
-        let file = Arc::new(ModelFile::open(&golden().join("hf")).expect("a good model"));
+        let file = Arc::new(ModelFile::open(golden().join("hf")).expect("a good model"));
         let compute = Compute::new(Isa::detect(), self.num_threads);
         let model = Model::load(&file, self.numeric, &compute).expect("a good model");
         let executor = CpuExecutor::new(Arc::new(model), compute, self.num_blocks);

@@ -2,14 +2,18 @@
 
 use crate::args::model::ModelChoice;
 use anyhow::{Context as _, Result};
+use choral::Engine;
 use choral::text::{ChatTemplate, Tokenizer};
 use choral_formats::{Gguf, ModelFile};
 use std::path::PathBuf;
 
-/// The file or folder that was named.
+/// The file or folder that was named, or the model that ships.
 pub(crate) fn open(choice: &ModelChoice) -> Result<ModelFile> {
-    let path = choice.path()?.context("name a model with --model PATH")?;
-    Ok(ModelFile::open(path)?)
+    let builder = match choice.path()? {
+        Some(path) => Engine::builder().model(path),
+        None => Engine::builder(),
+    };
+    Ok(builder.open()?)
 }
 
 /// The part of a model that knows characters. Its weights need not be there: a
@@ -26,7 +30,7 @@ enum Source {
 }
 
 impl TextPart {
-    /// That of the model that was named.
+    /// That of the model that was named, or of the one that ships.
     pub(crate) fn open(choice: &ModelChoice) -> Result<Self> {
         if let Some(folder) = choice.path()?.filter(|path| path.is_dir())
             && folder.join("tokenizer.json").exists()
