@@ -3,7 +3,7 @@
 use choral_formats::Gguf;
 use choral_formats::gguf::Writer;
 
-use super::pre;
+use super::pre::{PreTokenizer, Splitter};
 use crate::text::{EncodeOptions, Tokenizer, TokenizerError};
 
 const PLAIN: EncodeOptions = EncodeOptions {
@@ -93,7 +93,7 @@ fn characters_that_are_no_tokens_become_bytes_or_unknown() {
     assert_eq!(tokenizer.decode(&[1, 11], false).expect("decodes"), "<s> a");
     assert_eq!(tokenizer.token_bytes(3), Some(vec![0xc3]));
     assert_eq!(tokenizer.token_bytes(11), Some(b" a".to_vec()));
-    assert_eq!(tokenizer.token_bytes(99), Some(Vec::new()));
+    assert_eq!(tokenizer.token_bytes(99), None);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn merges_apply_in_their_order_within_pieces() {
     assert_eq!(ids("abab"), [3, 3]);
     assert!(matches!(
         tokenizer.encode("c", PLAIN),
-        Err(TokenizerError::NoToken(b'c'))
+        Err(TokenizerError::NoToken { piece }) if piece == "c"
     ));
     assert_eq!(tokenizer.decode(&[3, 6], false).expect("decodes"), "ab ab");
 }
@@ -281,15 +281,19 @@ fn every_known_split_compiles_and_loses_nothing() {
     let text =
         "Hello, World's  12345 ÉCOLE déjà 漢字かな 한국어\r\n\n\t x—y … <b>&amp;</b> 😀👩‍👩 a\u{301}";
     for name in NAMES {
-        let splitter = pre::Splitter::new(pre::named(name).expect(name)).expect(name);
-        let pieces = splitter.split(text).expect(name);
-        assert_eq!(pieces.concat(), text, "{name}");
+        let words = splitter(name);
+        let words = words.words(text).expect(name);
+        assert_eq!(words.concat(), text, "{name}");
     }
 }
 
+fn splitter(name: &str) -> Splitter {
+    let pre = PreTokenizer::named(name).expect(name);
+    pre.compile().expect(name)
+}
+
 fn pieces<'t>(name: &str, text: &'t str) -> Vec<&'t str> {
-    let splitter = pre::Splitter::new(pre::named(name).expect("known")).expect("compiles");
-    splitter.split(text).expect("splits")
+    splitter(name).words(text).expect(name)
 }
 
 #[test]
@@ -322,11 +326,11 @@ fn unknown_kinds_are_refused_by_name() {
     let unknown = load(&bpe("brand-new")).expect_err("unknown");
     assert_eq!(
         unknown.to_string(),
-        "pre-tokenizer `brand-new` is not supported"
+        "test.gguf: unsupported pre-tokenizer (`tokenizer.ggml.pre`) `brand-new`"
     );
     for model in ["bert", "t5", "rwkv", "plamo2", "no_vocab", "foo"] {
         let error = load(&writer(model, &[("a", 0.0, 1)])).expect_err("unsupported");
-        assert!(matches!(&error, TokenizerError::UnsupportedModel(name) if name == model));
+        assert!(matches!(&error, TokenizerError::Unsupported { name, .. } if name == model));
     }
 }
 
@@ -386,7 +390,7 @@ fn malformed_metadata_is_an_error() {
     };
     refused(
         |w| w.set("tokenizer.ggml.tokens", vec!["a", "a"]),
-        "are both `a`",
+        "\"a\" has two ids, 0 and 1",
     );
     refused(
         |w| w.set("tokenizer.ggml.tokens", vec![1_u32]),
@@ -394,15 +398,11 @@ fn malformed_metadata_is_an_error() {
     );
     refused(
         |w| w.set("tokenizer.ggml.tokens", Vec::<&str>::new()),
-        "empty",
+        "from 1 to",
     );
     refused(
         |w| w.set("tokenizer.ggml.token_type", vec![1_i32]),
-        "one for each token",
-    );
-    refused(
-        |w| w.set("tokenizer.ggml.scores", vec![1_f32]),
-        "one for each token",
+        "one for each of 10 tokens",
     );
     refused(|w| w.set("tokenizer.ggml.merges", vec!["ab"]), "two tokens");
     refused(
@@ -411,8 +411,15 @@ fn malformed_metadata_is_an_error() {
     );
     refused(
         |w| w.set("tokenizer.ggml.add_bos_token", true),
-        "bos_token_id` is missing",
+        "names no bos token",
     );
+    for (scores, message) in [
+        (vec![1_f32], "one for each of 14 tokens"),
+        (vec![f32::NAN; 14], "NaN for token 0"),
+    ] {
+        let error = load(spm().set("tokenizer.ggml.scores", scores)).expect_err(message);
+        assert!(error.to_string().contains(message), "{error}");
+    }
     let mut missing = Writer::new();
     assert!(
         load(&missing)
@@ -423,8 +430,8 @@ fn malformed_metadata_is_an_error() {
     missing.set("tokenizer.ggml.model", "gpt2");
     assert!(
         load(&missing)
-            .expect_err("no merges")
+            .expect_err("no tokens")
             .to_string()
-            .contains("merges")
+            .contains("tokenizer.ggml.tokens")
     );
 }

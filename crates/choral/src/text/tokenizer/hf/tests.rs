@@ -98,7 +98,7 @@ fn whatever_the_crate_would_trip_over_is_refused() {
     refused(
         "no vocabulary",
         &|j| j["model"]["vocab"] = json!({}),
-        "not in the vocabulary",
+        "the vocabulary is empty",
     );
     refused(
         "empty",
@@ -114,14 +114,18 @@ fn whatever_the_crate_would_trip_over_is_refused() {
     refused(
         "merge",
         &|j| j["model"]["merges"] = json!([["b", "a"]]),
-        "`ba` is not",
+        "\"ba\" is not",
     );
     refused(
         "three",
         &|j| j["model"]["merges"] = json!(["a b c"]),
         "not two tokens",
     );
-    refused("unknown", &|j| j["model"]["unk_token"] = json!("?"), "`?`");
+    refused(
+        "unknown",
+        &|j| j["model"]["unk_token"] = json!("?"),
+        "\"?\"",
+    );
     refused("dropout", &|j| j["model"]["dropout"] = json!(0.1), "random");
     refused(
         "prefix",
@@ -166,9 +170,34 @@ fn whatever_the_crate_would_trip_over_is_refused() {
         "outside",
     );
     refused(
-        "number",
-        &|j| j["added_tokens"][0]["id"] = json!(9),
-        "has id 9",
+        "shared id",
+        &|j| j["model"]["vocab"]["z"] = json!(1),
+        "two tokens have the id 1",
+    );
+    refused(
+        "nothing left",
+        &|j| {
+            j["normalizer"] =
+                json!({"type": "Replace", "pattern": {"String": "<think>"}, "content": ""});
+            j["added_tokens"][1]["normalized"] = json!(true);
+        },
+        "nothing is left of \"<think>\"",
+    );
+    refused(
+        "begins in white space",
+        &|j| {
+            j["added_tokens"][0]["rstrip"] = json!(true);
+            j["added_tokens"][1] = added(5, "\n", false);
+        },
+        "can begin in the white space",
+    );
+    refused(
+        "doubled bytes",
+        &|j| {
+            let part = j["pre_tokenizer"].clone();
+            j["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": vec![part; 40]});
+        },
+        "times as long",
     );
 }
 
@@ -226,20 +255,28 @@ fn replacements_may_not_grow_text_without_end() {
 
 #[test]
 fn a_run_that_the_expressions_cannot_split_is_an_error() {
-    let tokenizer = load(&good()).expect("loads");
     let options = EncodeOptions {
         add_special: false,
         parse_special: true,
     };
-    let run = " ".repeat(600_000) + "a";
-    assert!(matches!(
-        tokenizer.encode(&run, options),
-        Err(TokenizerError::Encode(_))
-    ));
-    assert_eq!(
-        encode(&tokenizer, &"ab ".repeat(300_000), false, true).len(),
-        600_000
-    );
+    let long = " ".repeat(1_500_000) + "a";
+    let mut json = good();
+    // GPT-2's expression as a part of `ByteLevel`, and Llama 3's way.
+    for pre_tokenizer in [
+        json["pre_tokenizer"].clone(),
+        json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": r"\s+(?!\S)|\s+|\S+"},
+             "behavior": "Isolated", "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+        ]}),
+    ] {
+        json["pre_tokenizer"] = pre_tokenizer;
+        let tokenizer = load(&json).expect("loads");
+        let result = tokenizer.encode(&long, options);
+        assert!(matches!(result, Err(TokenizerError::Failed(_))));
+        let ids = encode(&tokenizer, &long[long.len() - 300_001..], false, true);
+        assert_eq!(ids.len(), 300_001);
+    }
 }
 
 #[test]
