@@ -6,6 +6,10 @@ mod debug;
 mod inspect;
 #[path = "tools/plan.rs"]
 mod plan;
+#[path = "tools/score.rs"]
+mod score;
+#[path = "tools/text.rs"]
+mod text;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -83,6 +83,10 @@ pub use tensor::{TensorInfo, TensorSource, TensorView};
 
 /// An open model, of whichever kind the path turned out to be.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of them a model, behind an Arc"
+)]
 pub enum ModelFile {
     /// A GGUF file, or all parts of a split one.
     Gguf(Gguf),

@@ -513,23 +513,25 @@ impl<E: Stored, const Q: usize> Step<'_, E, Q> {
                 odd[i] = simd.fma(simd.splat(q[i][1]), k1, odd[i]);
             }
         }
-        let mut weights = [[0.0_f32; BLOCK]; Q];
-        let mut rescale = [1.0_f32; Q];
-        for i in 0..Q {
+        let sees = |i: usize| self.seen[i].0 < self.seen[i].1;
+        let mut score = [simd.splat(0.0); Q];
+        // By how much the largest score grows, one lane a query.
+        let mut growth = [0.0_f32; LANES];
+        for i in (0..Q).filter(|&i| sees(i)) {
             let (lo, hi) = self.seen[i];
-            if lo >= hi {
-                continue;
-            }
-            let score = simd.keep(simd.add(even[i], odd[i]), lo, hi, f32::NEG_INFINITY);
-            let (old, block) = (running.largest[i], simd.largest(score));
-            let largest = if block > old { block } else { old };
-            let mut factor = [0.0; LANES];
-            simd.store(simd.exp(simd.splat(old - largest)), &mut factor);
-            rescale[i] = factor[0];
-            let weight = simd.exp(simd.sub(score, simd.splat(largest)));
+            score[i] = simd.keep(simd.add(even[i], odd[i]), lo, hi, f32::NEG_INFINITY);
+            let (old, block) = (running.largest[i], simd.largest(score[i]));
+            running.largest[i] = if block > old { block } else { old };
+            growth[i] = old - running.largest[i];
+        }
+        let mut rescale = [0.0_f32; LANES];
+        simd.store(simd.exp(simd.load(&growth)), &mut rescale);
+        let mut weights = [[0.0_f32; BLOCK]; Q];
+        for i in (0..Q).filter(|&i| sees(i)) {
+            let (lo, hi) = self.seen[i];
+            let weight = simd.exp(simd.sub(score[i], simd.splat(running.largest[i])));
             let weight = simd.keep(weight, lo, hi, 0.0);
             simd.store(weight, &mut weights[i]);
-            running.largest[i] = largest;
             running.sum[i] = running.sum[i] * rescale[i] + simd.sum(weight);
         }
         let alike = self.seen.iter().all(|s| *s == self.seen[0]);

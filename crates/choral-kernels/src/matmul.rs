@@ -6,7 +6,7 @@
 //! in that order; then `C = C + (e + o)`, two roundings. Missing elements of the
 //! last tile are zeros. This is what an AMX `TDPBF16PS` does to one tile, so an
 //! implementation with tiles can give the same bits (see [`crate::round_bf16`]
-//! for denormals). [`reference`] says it in ten lines and is what the tests
+//! for denormals). [`reference()`] says it in ten lines and is what the tests
 //! compare with.
 //!
 //! Nothing in it depends on the number of rows M, on the other rows, or on how
@@ -287,6 +287,16 @@ impl Tile for TileF32 {
     }
 }
 
+/// How many tiles ahead weights are fetched. The sums of eight rows keep a core so
+/// busy that it does not run far enough ahead by itself to hide the way to memory.
+const AHEAD: usize = 8;
+
+/// Where in a tile the elements of a pair lie.
+#[inline(always)]
+fn line<T>(tile: &T, pair: usize) -> *const T {
+    std::ptr::from_ref(tile).wrapping_byte_add(pair * size_of::<T>() / (TILE_K / 2))
+}
+
 /// One task: some groups of outputs, for all rows.
 struct Multiply<'a, T> {
     x: &'a Activations,
@@ -358,7 +368,9 @@ impl<T: Tile> Multiply<'_, T> {
             let mut o = [[zero; NR]; MR];
             for pair in 0..TILE_K / 2 {
                 for n in 0..NR {
-                    let (even, odd) = w[n][t].pair(simd, pair);
+                    let tile = &w[n][t];
+                    simd.prefetch(line(tile, pair).wrapping_byte_add(AHEAD * size_of::<T>()));
+                    let (even, odd) = tile.pair(simd, pair);
                     for m in 0..MR {
                         let xt = &x[m][t];
                         e[m][n] = simd.fma(simd.splat(xt[2 * pair]), even, e[m][n]);

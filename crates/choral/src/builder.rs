@@ -121,6 +121,14 @@ impl EngineBuilder {
         self
     }
 
+    /// Takes a [`max_model_len`](Self::max_model_len) that is longer than the model
+    /// was made for; refused unless said.
+    #[must_use]
+    pub fn beyond_trained_context(mut self, on: bool) -> Self {
+        self.options.beyond_trained_context = on;
+        self
+    }
+
     /// Most sequences in one step.
     #[must_use]
     pub fn max_num_seqs(mut self, sequences: usize) -> Self {

@@ -60,15 +60,17 @@ const ROOMY: Setup = Setup {
 
 impl Setup {
     fn start(&self) -> Engine {
-        let file = Arc::new(ModelFile::open(&golden().join("hf")).expect("a good model"));
+        let file = Arc::new(ModelFile::open(golden().join("hf")).expect("a good model"));
         let compute = Compute::new(Isa::detect(), self.num_threads);
         let model = Model::load(&file, self.numeric, &compute).expect("a good model");
         let executor = CpuExecutor::new(Arc::new(model), compute, self.num_blocks);
+        let executor = executor.expect("little memory");
         let parts = EngineParts {
             executor: Box::new(executor),
             tokenizer: None,
             end_token_ids: vec![901],
             max_model_len: 400,
+            info: None,
         };
         let config = EngineConfig {
             max_num_seqs: self.max_num_seqs,

@@ -226,9 +226,10 @@ fn gguf_vocabularies_give_the_ids_of_llama_cpp() {
             // `detok_plain_hex` is not what streaming in llama.cpp gives: it takes
             // spaces before punctuation out of some vocabularies' texts. In
             // SentencePiece's, `▁` is a space.
-            let spaced = match name.contains("spm") {
-                true => source.replace('▁', " "),
-                false => source.to_owned(),
+            let spaced = if name.contains("spm") {
+                source.replace('▁', " ")
+            } else {
+                source.to_owned()
             };
             let wanted = spaced.trim_start_matches(' ');
             tally.check("text", &name, &decoded.trim_start_matches(' '), &wanted);
@@ -261,11 +262,11 @@ fn check_template(
     tally: &mut Tally,
     part: &str,
     name: &str,
-    found: Result<String, TemplateError>,
+    found: &Result<String, TemplateError>,
     wanted: &Value,
 ) {
     match wanted["text"].as_str() {
-        Some(wanted) => tally.check(part, name, &found, &Ok::<_, TemplateError>(wanted)),
+        Some(wanted) => tally.check(part, name, found, &Ok::<_, TemplateError>(wanted)),
         None => tally.check(part, name, &found.is_err(), &true),
     }
 }
@@ -290,7 +291,7 @@ fn chat_templates_render_as_in_transformers() {
                     &mut tally,
                     "templates",
                     &format!("{name} {case}"),
-                    found,
+                    &found,
                     wanted,
                 );
             }
@@ -313,7 +314,7 @@ fn chat_templates_render_as_in_transformers() {
                     ..TemplateInput::default()
                 })
             });
-            check_template(&mut tally, "snippets", source, found, snippet);
+            check_template(&mut tally, "snippets", source, &found, snippet);
         }
     }
     tally.report();
@@ -411,7 +412,7 @@ fn check_hf_model(tally: &mut Tally, hf: &Path, name: &str, golden: &Value) {
             let found = tokenizer.encode(found, options).expect("encodes");
             tally.check("chat ids", &name, &found, &ids(&wanted["ids"]));
         }
-        check_template(tally, "chat", &name, found, wanted);
+        check_template(tally, "chat", &name, &found, wanted);
     }
 }
 

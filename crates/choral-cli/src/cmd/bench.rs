@@ -3,7 +3,7 @@
 //! The closed form of llama.cpp's `llama-batched-bench`, with its options, columns
 //! and keys, but measured on the whole engine: scheduling and drawing tokens count.
 
-use crate::args::ModelArgs;
+use crate::args::model::ModelArgs;
 use anyhow::{Context as _, Result, ensure};
 use choral::engine::{Prompt, Request, StepStats};
 use choral::sampling::SamplingParams;

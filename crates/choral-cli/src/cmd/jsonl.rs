@@ -54,6 +54,19 @@ impl Lines {
         Ok(None)
     }
 
+    /// The next line that is not empty, as it is; none at the end.
+    pub(crate) fn next_text(&mut self) -> Result<Option<String>> {
+        while self.read()? {
+            let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if !line.is_empty() {
+                let text = String::from_utf8(line.to_vec());
+                return text.map(Some).with_context(|| self.place());
+            }
+        }
+        Ok(None)
+    }
+
     /// Reads a line; false at the end.
     fn read(&mut self) -> Result<bool> {
         self.line.clear();
@@ -65,6 +78,11 @@ impl Lines {
             bail!("{}: longer than {MAX_LINE_BYTES} bytes", self.place());
         }
         Ok(read > 0)
+    }
+
+    /// Whether a line has been read.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.number > 0
     }
 
     /// Where the last line came from, for messages: `stdin: line 3`.

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     model: ModelArgs,
     /// Plan for this much memory, such as 16G [default: what this machine leaves]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    memory: Option<usize>,
+    memory: Option<u64>,
     /// Print one JSON object, sizes in bytes
     #[arg(long)]
     json: bool,
@@ -99,7 +99,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let spec = (architecture.spec)(&hyper)?;
     let machine = Machine::here();
     let (left, limited_by) = match (memory, machine.memory_left()) {
-        (Some(bytes), _) => (bytes as u64, "as asked for with --memory".to_owned()),
+        (Some(bytes), _) => (bytes, "as asked for with --memory".to_owned()),
         (None, Some(MemoryLeft { bytes, limit })) => (bytes, limit.describe().to_owned()),
         (None, None) => {
             anyhow::bail!("this system does not say how much memory is left: give --memory SIZE")
@@ -110,7 +110,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         context: model.ctx_size,
         max_num_seqs: model.max_num_seqs,
         max_num_batched_tokens: model.max_num_batched_tokens,
-        kv_bytes: model.kv_memory.map(|n| n as u64),
+        kv_bytes: model.kv_memory,
+        ..PlanOptions::default()
     };
     let plan = spec.plan(numeric, &options, left)?;
     let report = Report {

@@ -41,6 +41,23 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+/// Bytes in quotes, as text where they are text: `"caf\xc3"`.
+pub(crate) fn quoted_bytes(bytes: &[u8]) -> String {
+    let mut shown = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                // Only what would be confusing: a quote that is not one's own is fine.
+                '\'' => shown.push(c),
+                _ => shown.extend(c.escape_debug()),
+            }
+        }
+        shown.extend(chunk.invalid().escape_ascii().map(char::from));
+    }
+    shown.push('"');
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +76,7 @@ mod tests {
 
     #[test]
     fn escape_sequences_do_not_reach_the_terminal() {
+        assert_eq!(quoted_bytes(b"a\"\x1b'\xc3\n"), r#""a\"\u{1b}'\xc3\n""#);
         assert_eq!(printable("a\u{1b}[2Jb\tä"), "a\\u{1b}[2Jb\tä");
     }
 }

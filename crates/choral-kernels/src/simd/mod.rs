@@ -49,6 +49,9 @@ pub(crate) trait Simd: Copy {
     /// Lanes `lo..hi` of `v`, `fill` elsewhere.
     fn keep(self, v: Self::V, lo: usize, hi: usize, fill: f32) -> Self::V;
 
+    /// Hints that the line at `address` will be read; never faults.
+    fn prefetch<T>(self, address: *const T);
+
     /// Sum of the lanes: halves are added to each other, four times.
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
@@ -59,13 +62,16 @@ pub(crate) trait Simd: Copy {
         (c[0] + c[2]) + (c[1] + c[3])
     }
 
-    /// The largest lane. NaN lanes are skipped in a fixed but unspecified way.
+    /// The largest lane, found in halves as the sum is. Where a lane is NaN the
+    /// result is some lane, the same on every instruction set.
     #[inline(always)]
     fn largest(self, v: Self::V) -> f32 {
+        let max = |a: f32, b: f32| if a > b { a } else { b };
         let mut a = [0.0; LANES];
         self.store(v, &mut a);
-        a.into_iter()
-            .fold(f32::NEG_INFINITY, |m, x| if x > m { x } else { m })
+        let b: [f32; 8] = std::array::from_fn(|i| max(a[i], a[i + 8]));
+        let c: [f32; 4] = std::array::from_fn(|i| max(b[i], b[i + 4]));
+        max(max(c[0], c[2]), max(c[1], c[3]))
     }
 
     /// `e^v`, within 2 units in the last place for results that are normal.

@@ -90,4 +90,7 @@ impl Simd for Scalar {
     fn keep(self, v: Self::V, lo: usize, hi: usize, fill: f32) -> Self::V {
         from_fn(|i| if (lo..hi).contains(&i) { v[i] } else { fill })
     }
+
+    #[inline(always)]
+    fn prefetch<T>(self, _: *const T) {}
 }

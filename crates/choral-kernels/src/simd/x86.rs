@@ -117,6 +117,11 @@ impl Simd for Avx512 {
             v
         ))
     }
+
+    #[inline(always)]
+    fn prefetch<T>(self, address: *const T) {
+        lanes!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
+    }
 }
 
 impl Simd for Avx2 {
@@ -248,5 +253,10 @@ impl Simd for Avx2 {
                 _mm256_blendv_ps(fill, v[1], inside[1]),
             ]
         })
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, address: *const T) {
+        lanes!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
     }
 }

@@ -1,10 +1,11 @@
 //! One answer as the output thread knows it: tokens to text, and stop strings.
 
 use super::mailbox::Delta;
+use super::reply::Subject;
 use super::request::{CompletionOutput, FinishReason, PositionLogprobs, StopReason};
 use super::scheduler::Finish;
-use crate::sampling::{Sampled, SamplingParams};
-use crate::text::{Detokenizer, StopMatcher, Tokenizer};
+use crate::sampling::Sampled;
+use crate::text::{Detokenizer, StopMatcher};
 use std::time::Instant;
 
 /// One answer in the making.
@@ -58,9 +59,9 @@ impl Answer {
         sampled: Sampled,
         finish: Option<Finish>,
         at: Instant,
-        params: &SamplingParams,
-        tokenizer: Option<&Tokenizer>,
+        subject: &Subject,
     ) -> Delta {
+        let params = &subject.params;
         self.first_token_at.get_or_insert(at);
         self.last_token_at = Some(at);
         self.token_ids.push(sampled.token_id);
@@ -79,7 +80,7 @@ impl Answer {
         // The decoder leaves the answer while it works: if it panics, it is gone and
         // not asked for the rest.
         let decoder = self.decoder.take();
-        let decoder = decoder.or_else(|| Some(Decoder::new(tokenizer?, params)));
+        let decoder = decoder.or_else(|| Decoder::new(subject));
         if let Some(mut decoder) = decoder {
             // Stop strings are looked for behind the first `min_tokens` tokens.
             let is_searched = self.token_ids.len() > params.min_tokens as usize;
@@ -98,7 +99,7 @@ impl Answer {
         if self.is_done() {
             delta.finish_reason = Some(FinishReason::Stop);
         } else if let Some(finish) = finish {
-            delta.append(self.close(finish, None, params));
+            delta.append(self.close(finish, None, subject));
         }
         delta
     }
@@ -108,7 +109,7 @@ impl Answer {
         &mut self,
         finish: Finish,
         error: Option<String>,
-        params: &SamplingParams,
+        subject: &Subject,
     ) -> Delta {
         let rest = self.decoder.take().map(Decoder::finish);
         let Piece { text, matched } = rest.unwrap_or_default();
@@ -116,7 +117,7 @@ impl Answer {
         let is_sound = matches!(finish.reason, FinishReason::Stop | FinishReason::Length);
         match matched {
             // What was held back at the end may still complete a stop string.
-            Some(at) if is_sound => self.stop_at(&params.stop[at]),
+            Some(at) if is_sound => self.stop_at(&subject.params.stop[at]),
             _ => self.end = Some(End { finish, error }),
         }
         Delta {
@@ -138,13 +139,8 @@ impl Answer {
     }
 
     /// The finished answer.
-    pub(super) fn into_output(
-        self,
-        index: u32,
-        seed: u64,
-        params: &SamplingParams,
-    ) -> CompletionOutput {
-        let wants_logprobs = params.logprobs.is_some();
+    pub(super) fn into_output(self, index: u32, subject: &Subject) -> CompletionOutput {
+        let wants_logprobs = subject.params.logprobs.is_some();
         let cumulative = |logprobs: &[PositionLogprobs]| {
             let each = logprobs.iter().map(|at| f64::from(at.chosen.logprob));
             each.sum::<f64>() as f32
@@ -158,20 +154,23 @@ impl Answer {
             logprobs: wants_logprobs.then_some(self.logprobs),
             finish_reason: end.finish.reason,
             stop_reason: end.finish.stop,
-            seed,
+            seed: subject.seed,
             error: end.error,
         }
     }
 }
 
 impl Decoder {
-    fn new(tokenizer: &Tokenizer, params: &SamplingParams) -> Self {
+    fn new(subject: &Subject) -> Option<Self> {
+        let (params, tokenizer) = (&subject.params, subject.tokenizer.clone()?);
+        let skip_special = params.skip_special_tokens;
+        let context = &subject.prompt_token_ids;
         let has_stop = !params.stop.is_empty();
-        Self {
-            detokenizer: Detokenizer::new(tokenizer.clone(), params.skip_special_tokens),
-            stop: has_stop
-                .then(|| StopMatcher::new(&params.stop, params.include_stop_str_in_output)),
-        }
+        let stop = || StopMatcher::new(&params.stop, params.include_stop_str_in_output);
+        Some(Self {
+            detokenizer: Detokenizer::after(tokenizer, skip_special, context),
+            stop: has_stop.then(stop),
+        })
     }
 
     fn push(&mut self, token_id: u32, is_searched: bool) -> Piece {

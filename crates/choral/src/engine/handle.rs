@@ -344,11 +344,11 @@ impl Shared {
                     request_id,
                     prompt: text,
                     prompt_token_ids: prompt,
+                    tokenizer: self.tokenizer.clone(),
                     params,
                     seed,
                     submitted_at: Instant::now(),
                 },
-                self.tokenizer.clone(),
                 mailbox,
             ),
         };
@@ -359,9 +359,9 @@ impl Shared {
     }
 
     fn shutdown(&self) {
-        self.queue.close();
         // If it cannot be told, it is gone.
         let _ = self.commands.send(Command::ShutDown);
+        self.queue.close();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
             // The last handle may go on one of these threads, inside `on_step` or

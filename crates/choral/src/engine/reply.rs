@@ -20,6 +20,8 @@ pub(super) struct Subject {
     /// The prompt as it was given, if it was given as text.
     pub(super) prompt: Option<String>,
     pub(super) prompt_token_ids: Arc<[u32]>,
+    /// Without one, answers have no text.
+    pub(super) tokenizer: Option<Tokenizer>,
     pub(super) params: SamplingParams,
     pub(super) seed: u64,
     pub(super) submitted_at: Instant,
@@ -32,7 +34,6 @@ pub(super) struct Subject {
 #[derive(Debug)]
 pub(super) struct Reply {
     subject: Subject,
-    tokenizer: Option<Tokenizer>,
     mailbox: Arc<Mailbox>,
     answers: Vec<Answer>,
     num_open: usize,
@@ -43,15 +44,10 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn new(
-        subject: Subject,
-        tokenizer: Option<Tokenizer>,
-        mailbox: Arc<Mailbox>,
-    ) -> Self {
+    pub(super) fn new(subject: Subject, mailbox: Arc<Mailbox>) -> Self {
         let num_answers = subject.params.n as usize;
         Self {
             subject,
-            tokenizer,
             mailbox,
             answers: std::iter::repeat_with(Answer::default)
                 .take(num_answers)
@@ -105,8 +101,7 @@ impl Reply {
                 if answer.is_done() {
                     return None;
                 }
-                let (params, tokenizer) = (&self.subject.params, self.tokenizer.as_ref());
-                let delta = answer.push(sampled, finish, at, params, tokenizer);
+                let delta = answer.push(sampled, finish, at, &self.subject);
                 let is_stopped = delta.finish_reason.is_some() && engine_goes_on;
                 self.put(choice, delta);
                 is_stopped.then_some(choice)
@@ -131,11 +126,10 @@ impl Reply {
 
     fn close(&mut self, choice: u32, reason: FinishReason, error: Option<String>) {
         let finish = Finish { reason, stop: None };
-        let params = &self.subject.params;
         if let Some(answer) = self.answers.get_mut(choice as usize)
             && !answer.is_done()
         {
-            let delta = answer.close(finish, error, params);
+            let delta = answer.close(finish, error, &self.subject);
             self.put(choice, delta);
         }
     }
@@ -154,9 +148,8 @@ impl Reply {
     fn output(&mut self, now: Instant) -> RequestOutput {
         let metrics = self.metrics(now);
         let subject = &mut self.subject;
-        let (seed, params) = (subject.seed, &subject.params);
         let answers = std::mem::take(&mut self.answers);
-        let prompt_logprobs = params.prompt_logprobs.map(|_| {
+        let prompt_logprobs = subject.params.prompt_logprobs.map(|_| {
             // Nothing precedes the first token. A request that failed early has
             // no more to say of the last ones either.
             let mut all = vec![None];
@@ -171,7 +164,7 @@ impl Reply {
             prompt_logprobs,
             outputs: (0..)
                 .zip(answers)
-                .map(|(index, answer)| answer.into_output(index, seed, params))
+                .map(|(index, answer)| answer.into_output(index, subject))
                 .collect(),
             num_cached_tokens: self.num_cached_tokens as u32,
             metrics,

@@ -466,7 +466,7 @@ fn objects(field: &str, value: Value) -> Result<Vec<Value>, Fault> {
     }
 }
 
-/// serde_json counts lines inside of the one that it is given.
+/// `serde_json` counts lines inside of the one that it is given.
 fn json_message(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let message = match message.rfind(" at line ") {

@@ -175,7 +175,7 @@ impl Model {
         s.hidden.resize(tokens * width, 0.0);
         let embed = self.embedding.rows();
         compute.rows_mut(&mut s.hidden, width, |t, row| {
-            embed(batch.token_ids[t], row)
+            embed(batch.token_ids[t], row);
         });
         s.angles.resize(tokens * 2 * self.rope.pairs(), 0.0);
         compute.rows_mut(&mut s.angles, 2 * self.rope.pairs(), |t, row| {
@@ -186,11 +186,11 @@ impl Model {
             norms.record(index, |t| &s.hidden[t * width..(t + 1) * width]);
             self.attention(compute, layer, kv, &rows, tokens, s);
             compute.rows_mut(&mut s.hidden, width, |t, row| {
-                add(row, &s.delta[t * width..][..width])
+                add(row, &s.delta[t * width..][..width]);
             });
             self.feed_forward(compute, layer, tokens, s);
             compute.rows_mut(&mut s.hidden, width, |t, row| {
-                add(row, &s.delta[t * width..][..width])
+                add(row, &s.delta[t * width..][..width]);
             });
         }
 

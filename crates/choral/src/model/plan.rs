@@ -28,6 +28,9 @@ pub struct PlanOptions {
     /// Tokens of the longest sequence, prompt included; `None`: as many as the
     /// model was made for and the memory holds.
     pub context: Option<usize>,
+    /// Take a context that is longer than the model was made for: positions that
+    /// it has never seen, at the caller's risk.
+    pub beyond_trained_context: bool,
     /// Most sequences in a step.
     pub max_num_seqs: Option<usize>,
     /// Most tokens in a step.
@@ -156,10 +159,14 @@ impl DecoderSpec {
             numeric,
             left: memory,
         })?;
+        let most = if options.beyond_trained_context {
+            i32::MAX as usize
+        } else {
+            self.max_context
+        };
         if let Some(asked) = options.context
-            && !(1..=self.max_context).contains(&asked)
+            && !(1..=most).contains(&asked)
         {
-            let most = self.max_context;
             return Err(ModelError::Context { asked, most });
         }
         let (mut max_num_seqs, max_num_batched_tokens) = self.step_limits(options, left)?;

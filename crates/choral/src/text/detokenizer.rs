@@ -1,62 +1,34 @@
-//! Token ids to text while they are being generated.
+//! Token ids that arrive one by one, as text.
 //!
-//! Owns the text that is not certain yet: part of a character, a run of byte
-//! tokens. Everything given out, joined, is what [`Tokenizer::decode`] gives for
-//! all ids at once. The work for a token does not grow with the text.
+//! Owns the state of one stream. How ids become text is the tokenizer's business:
+//! see [`Tokenizer::decode`], which every stream agrees with.
 
 #[cfg(test)]
 mod tests;
 
-use super::Tokenizer;
-use super::tokenizer::Stream;
+use super::tokenizer::{DecodeState, Tokenizer};
 
-/// Longest run of ids that a [`Window`] decodes again, and how much of a context
-/// is looked at.
-const WINDOW_IDS: usize = 64;
+/// Ids of a context that are looked at: more than any character, or any run of
+/// byte tokens that a model writes, extends over.
+const CONTEXT_IDS: usize = 256;
 
-/// Decodes one answer, token by token.
+/// Turns a stream of token ids into a stream of text.
 ///
-/// ```no_run
-/// # use choral::text::{Detokenizer, Tokenizer};
-/// let tokenizer = Tokenizer::from_hf_dir("model")?;
-/// let mut detokenizer = Detokenizer::new(tokenizer, true);
-/// let mut text = String::new();
-/// for id in [15496, 995] {
-///     text += &detokenizer.push(id);
-/// }
-/// text += &detokenizer.finish();
-/// # Ok::<(), choral::text::TokenizerError>(())
-/// ```
+/// The pieces of [`push`](Self::push) and the rest from [`finish`](Self::finish),
+/// joined, equal [`Tokenizer::decode`] of all ids. A piece holds whole characters
+/// only, and U+FFFD only where no later id can change it. One id takes time
+/// proportional to its text.
 #[derive(Debug, Clone)]
 pub struct Detokenizer {
     tokenizer: Tokenizer,
     skip_special: bool,
-    state: State,
-}
-
-#[derive(Debug, Clone)]
-enum State {
-    Stream(Stream),
-    Window(Window),
-}
-
-/// For decoders that only decode whole sequences: decodes the last few ids with
-/// and without the new one, and gives the difference.
-#[derive(Debug, Clone, Default)]
-struct Window {
-    ids: Vec<u32>,
-    /// `ids[..given]` have been given out as text.
-    given: usize,
+    state: DecodeState,
 }
 
 impl Detokenizer {
-    /// For a text that begins with the first id. Special tokens are left out if
-    /// `skip_special`.
+    /// A stream at its beginning; special tokens give no text if `skip_special`.
     pub fn new(tokenizer: Tokenizer, skip_special: bool) -> Self {
-        let state = match tokenizer.stream() {
-            Some(stream) => State::Stream(stream),
-            None => State::Window(Window::default()),
-        };
+        let state = tokenizer.decode_state();
         Self {
             tokenizer,
             skip_special,
@@ -64,79 +36,36 @@ impl Detokenizer {
         }
     }
 
-    /// For a text that goes on after `context`, such as a prompt: a space before
-    /// the first word is kept, and a character that the context leaves unfinished
-    /// is completed.
+    /// A stream that goes on after `context`, such as a prompt: its pieces are the
+    /// text that the new ids add to the context's. A space before the first word is
+    /// kept, unless the context has no text yet, and a character that the context
+    /// leaves unfinished is completed.
     pub fn after(tokenizer: Tokenizer, skip_special: bool, context: &[u32]) -> Self {
-        let mut detokenizer = Self::new(tokenizer, skip_special);
-        let recent = &context[context.len().saturating_sub(WINDOW_IDS)..];
-        for &id in recent {
-            // The context's own text is the caller's already.
-            let _ = detokenizer.push(id);
+        let mut stream = Self::new(tokenizer, skip_special);
+        let mut ids = context.iter();
+        // The text may begin in a way of its own; after that the last ids will do.
+        while let Some(&id) = ids.next()
+            && stream.push(id).is_empty()
+        {}
+        let rest = ids.as_slice();
+        for &id in &rest[rest.len().saturating_sub(CONTEXT_IDS)..] {
+            stream.push(id);
         }
-        if let State::Stream(stream) = &mut detokenizer.state
-            && !context.is_empty()
-        {
-            stream.continue_after_context();
-        }
-        detokenizer
+        stream
     }
 
-    /// Takes the next id; returns the text that has become certain, often of this
-    /// id, sometimes nothing, sometimes of several.
+    /// Adds an id; returns the text that is certain by now.
     pub fn push(&mut self, id: u32) -> String {
-        match &mut self.state {
-            State::Stream(stream) => {
-                let mut text = String::new();
-                if let Some(piece) = self.tokenizer.piece(id, self.skip_special) {
-                    stream.push(&piece, &mut text);
-                }
-                text
-            }
-            State::Window(window) => window.push(&self.tokenizer, self.skip_special, id),
-        }
+        let mut text = String::new();
+        self.tokenizer
+            .decode_step(&mut self.state, id, self.skip_special, &mut text);
+        text
     }
 
-    /// Ends the text: returns what was held back. Incomplete characters become
-    /// U+FFFD.
+    /// Ends the stream; returns the text that was still open.
     pub fn finish(&mut self) -> String {
-        match &mut self.state {
-            State::Stream(stream) => {
-                let mut text = String::new();
-                stream.finish(&mut text);
-                text
-            }
-            State::Window(window) => window.finish(&self.tokenizer, self.skip_special),
-        }
-    }
-}
-
-impl Window {
-    fn push(&mut self, tokenizer: &Tokenizer, skip_special: bool, id: u32) -> String {
-        self.ids.push(id);
-        let text = self.new_text(tokenizer, skip_special);
-        // U+FFFD at the end may be a character that is not complete; but nothing
-        // waits for ever.
-        let is_open = text.is_empty() || text.ends_with(char::REPLACEMENT_CHARACTER);
-        if is_open && self.ids.len() - self.given < WINDOW_IDS {
-            return String::new();
-        }
-        self.ids.drain(..self.given);
-        self.given = self.ids.len();
+        let mut text = String::new();
+        self.tokenizer.decode_finish(&mut self.state, &mut text);
         text
-    }
-
-    fn finish(&mut self, tokenizer: &Tokenizer, skip_special: bool) -> String {
-        let text = self.new_text(tokenizer, skip_special);
-        self.given = self.ids.len();
-        text
-    }
-
-    /// The text that the ids after `given` add to those before.
-    fn new_text(&self, tokenizer: &Tokenizer, skip_special: bool) -> String {
-        let decode = |ids: &[u32]| tokenizer.decode(ids, skip_special).unwrap_or_default();
-        let before = decode(&self.ids[..self.given]);
-        let all = decode(&self.ids);
-        all.strip_prefix(&before).unwrap_or(&all).to_owned()
     }
 }

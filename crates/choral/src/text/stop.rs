@@ -1,138 +1,147 @@
-//! Stop strings in streamed text.
+//! Stop strings in text that arrives in pieces.
 //!
-//! Owns the text that may turn out to be the beginning of a stop string. Knows
-//! nothing of tokens: text may be cut anywhere, and the result is the same.
+//! Owns the search and the text that must be held back while it could still
+//! become a stop string. Knows nothing of tokens: pieces may begin and end
+//! anywhere, and make no difference. Read [`StopMatcher::push`] first.
 
 #[cfg(test)]
 mod tests;
 
-/// Watches for the first stop string.
+/// Finds the first of several strings in a stream of text.
 ///
-/// The first match is the one that is complete first, as text is generated from
-/// left to right; if several stop strings end at the same character, the longest
-/// of them (and among equal ones the first in the list). What comes after a match
-/// is swallowed. An empty stop string never matches.
+/// The match that is *complete* first wins: a stopped sequence never sees what
+/// would have come after. Of several that end at the same byte the longest wins,
+/// so that no part of a stop string is emitted. Equal strings count as the first
+/// of them, and empty ones never match.
 #[derive(Debug, Clone)]
 pub struct StopMatcher {
     stops: Vec<Stop>,
     include_stop: bool,
-    /// Text not given out: a suffix of what was pushed that a stop string may
-    /// begin with.
+    /// Text that is not emitted yet: as long as the longest beginning of a stop
+    /// string that the stream ends with.
     held: String,
-    done: bool,
+    matched: bool,
 }
 
-/// What became of a piece of text.
+/// What one piece of text leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StopPush {
-    /// Text that no stop string can reach any more.
+    /// Text that is certain to come before any stop string; with the match, the
+    /// text before it, and the stop string itself if it is to be included.
     pub emit: String,
-    /// The stop string that was completed, by its place in the list.
+    /// The stop string that was found, as its place in the list. Text after it
+    /// is dropped, and later pushes give nothing.
     pub matched: Option<usize>,
 }
 
-/// One stop string and how much of it the text ends with (Knuth, Morris and
-/// Pratt, 1977).
-#[derive(Debug, Clone)]
-struct Stop {
-    bytes: Vec<u8>,
-    /// `borders[i]`: longest proper prefix of `bytes` that ends at `i`.
-    borders: Vec<usize>,
-    matched: usize,
-}
-
-impl Stop {
-    fn new(text: &str) -> Self {
-        let bytes = text.as_bytes().to_vec();
-        let mut borders = vec![0; bytes.len()];
-        let mut length = 0;
-        for at in 1..bytes.len() {
-            while length > 0 && bytes[at] != bytes[length] {
-                length = borders[length - 1];
-            }
-            length += usize::from(bytes[at] == bytes[length]);
-            borders[at] = length;
-        }
-        Self {
-            bytes,
-            borders,
-            matched: 0,
-        }
-    }
-
-    /// Takes the next byte; whether the stop string is complete.
-    fn advance(&mut self, byte: u8) -> bool {
-        if self.bytes.is_empty() {
-            return false;
-        }
-        while self.matched > 0 && self.bytes[self.matched] != byte {
-            self.matched = self.borders[self.matched - 1];
-        }
-        self.matched += usize::from(self.bytes[self.matched] == byte);
-        self.matched == self.bytes.len()
-    }
-}
-
 impl StopMatcher {
-    /// Watches for `stops`; the stop string is part of the text given out if
-    /// `include_stop`.
+    /// A matcher for `stops`, which emits the match too if `include_stop`.
     pub fn new(stops: &[String], include_stop: bool) -> Self {
+        let mut stops: Vec<Stop> = stops
+            .iter()
+            .enumerate()
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(index, text)| Stop::new(index, text))
+            .collect();
+        // Stable: equal strings stay in the caller's order.
+        stops.sort_by_key(|stop| std::cmp::Reverse(stop.text.len()));
         Self {
-            stops: stops.iter().map(|stop| Stop::new(stop)).collect(),
+            stops,
             include_stop,
             held: String::new(),
-            done: false,
+            matched: false,
         }
     }
 
-    /// Takes more text.
+    /// Adds a piece of text, and returns the text that is certain by now.
+    ///
+    /// Takes time proportional to the piece times the number of stop strings,
+    /// however much is held back.
     pub fn push(&mut self, text: &str) -> StopPush {
-        if self.done {
+        if self.matched {
             return StopPush::default();
         }
-        for (at, byte) in text.bytes().enumerate() {
-            let mut longest: Option<(usize, usize)> = None;
-            for (index, stop) in self.stops.iter_mut().enumerate() {
-                let length = stop.bytes.len();
-                if stop.advance(byte) && longest.is_none_or(|(_, known)| length > known) {
-                    longest = Some((index, length));
+        for (i, &byte) in text.as_bytes().iter().enumerate() {
+            // All stops must see the byte; the longest is asked first.
+            let mut found = None;
+            for stop in &mut self.stops {
+                if stop.step(byte) && found.is_none() {
+                    found = Some((stop.index, stop.text.len()));
                 }
             }
-            if let Some((index, length)) = longest {
-                return self.complete(&text[..=at], index, length);
+            if let Some((index, len)) = found {
+                self.held.push_str(&text[..=i]);
+                if !self.include_stop {
+                    self.held.truncate(self.held.len() - len);
+                }
+                self.matched = true;
+                return StopPush {
+                    emit: std::mem::take(&mut self.held),
+                    matched: Some(index),
+                };
             }
         }
         self.held.push_str(text);
-        let reach = self
-            .stops
-            .iter()
-            .map(|stop| stop.matched)
-            .max()
-            .unwrap_or(0);
-        let certain = self.held.len() - reach;
+        let held_back = self.stops.iter().map(|stop| stop.len).max().unwrap_or(0);
+        let keep = self.held.split_off(self.held.len() - held_back);
         StopPush {
-            emit: self.held.drain(..certain).collect(),
+            emit: std::mem::replace(&mut self.held, keep),
             matched: None,
         }
     }
 
-    /// Ends with a stop string of `length` bytes that is complete after `text`.
-    fn complete(&mut self, text: &str, index: usize, length: usize) -> StopPush {
-        self.done = true;
-        let mut emit = std::mem::take(&mut self.held);
-        emit.push_str(text);
-        if !self.include_stop {
-            emit.truncate(emit.len() - length);
+    /// Ends the stream; returns the text that was held back.
+    pub fn finish(&mut self) -> String {
+        self.stops.iter_mut().for_each(|stop| stop.len = 0);
+        std::mem::take(&mut self.held)
+    }
+}
+
+/// One stop string, and how much of it the stream ends with.
+///
+/// Source: Knuth, Morris and Pratt, "Fast pattern matching in strings", 1977.
+#[derive(Debug, Clone)]
+struct Stop {
+    /// The place in the caller's list.
+    index: usize,
+    text: Box<[u8]>,
+    /// `border[n]`: length of the longest string, other than the whole, that
+    /// `text[..=n]` both begins and ends with.
+    border: Box<[usize]>,
+    /// Bytes of `text` that the stream ends with.
+    len: usize,
+}
+
+impl Stop {
+    fn new(index: usize, text: &str) -> Self {
+        let text = text.as_bytes();
+        let mut border = vec![0; text.len()];
+        let mut len = 0;
+        for n in 1..text.len() {
+            while len > 0 && text[n] != text[len] {
+                len = border[len - 1];
+            }
+            len += usize::from(text[n] == text[len]);
+            border[n] = len;
         }
-        StopPush {
-            emit,
-            matched: Some(index),
+        Self {
+            index,
+            text: text.into(),
+            border: border.into(),
+            len: 0,
         }
     }
 
-    /// Gives out what was held back, when there is no more text.
-    pub fn finish(&mut self) -> String {
-        self.done = true;
-        std::mem::take(&mut self.held)
+    /// Adds a byte of the stream; whether it completes the string.
+    fn step(&mut self, byte: u8) -> bool {
+        while self.len > 0 && self.text[self.len] != byte {
+            self.len = self.border[self.len - 1];
+        }
+        self.len += usize::from(self.text[self.len] == byte);
+        if self.len < self.text.len() {
+            return false;
+        }
+        self.len = self.border[self.len - 1];
+        true
     }
 }

@@ -5,6 +5,7 @@
 mod dequant;
 mod image;
 mod sample_dist;
+mod score;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    Score(Box<score::Args>),
     Dequant(dequant::Args),
     SampleDist(sample_dist::Args),
     Image(image::Args),
@@ -25,6 +27,7 @@ enum What {
 /// Does it.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.what {
+        What::Score(args) => score::run(*args),
         What::Dequant(args) => dequant::run(&args),
         What::SampleDist(args) => sample_dist::run(&args),
         What::Image(args) => image::run(&args),

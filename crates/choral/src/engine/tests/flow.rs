@@ -170,12 +170,13 @@ fn shutting_down_ends_what_is_open_and_refuses_what_comes() {
         let engine = engine.clone();
         thread::spawn(move || engine.shutdown())
     };
-    // The patient one is turned away before the step under way is over.
+    // The patient one is turned away before the step under way is over. The engine
+    // is told to end before anybody is turned away.
     assert!(matches!(
         patient.join().expect("no panic"),
         Err(SubmitError::ShutDown)
     ));
-    gate.permit_step();
+    gate.open();
     closing.join().expect("no panic");
     assert_eq!(only(&running.wait()).finish_reason, FinishReason::Cancelled);
     assert_eq!(only(&waiting.wait()).finish_reason, FinishReason::Cancelled);

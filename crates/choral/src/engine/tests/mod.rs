@@ -11,17 +11,15 @@ use super::testing::{FakeExecutor, Fault, Gate, fake_hidden_l2, fake_logits};
 use super::*;
 use crate::sampling::{SampleContext, Sampler, SamplerScratch, SamplingParams, position_logprobs};
 use crate::text::Tokenizer;
+use std::sync::OnceLock;
 
-const END: u32 = 0;
+/// `<|end_of_text|>` of the golden tokenizer.
+const END: u32 = 901;
 
-/// What the tokens say. Some are parts of others, and some of none.
-const WORDS: [&str; 24] = [
-    "<end>", "a", "b", "c", "d", "e", " the", " cat", " sat", " on", "mat", ".", "\n", "ab", "ba",
-    "abc", "é", "日", "本", "!", " ", "xyz", "x", "yz",
-];
+const VOCAB: usize = 909;
 
 fn executor() -> FakeExecutor {
-    FakeExecutor::new(64, WORDS.len())
+    FakeExecutor::new(64, VOCAB)
 }
 
 fn parts(executor: FakeExecutor) -> EngineParts {
@@ -69,7 +67,7 @@ fn alone(prompt: &[u32], params: &SamplingParams, choice: u32) -> Vec<u32> {
             output: &all[prompt.len()..],
             end_tokens: &[END],
         };
-        let logits = fake_logits(&all, WORDS.len());
+        let logits = fake_logits(&all, VOCAB);
         let drawn = sampler.sample(&mut SamplerScratch::new(), &logits, &context);
         let drawn = drawn.expect("finite").token_id;
         all.push(drawn);
@@ -81,7 +79,7 @@ fn alone(prompt: &[u32], params: &SamplingParams, choice: u32) -> Vec<u32> {
 }
 
 fn text_of(token_ids: &[u32]) -> String {
-    token_ids.iter().map(|&id| WORDS[id as usize]).collect()
+    tokenizer().decode(token_ids, true).expect("known tokens")
 }
 
 /// A stream's deltas put together by answer, and its output.
@@ -111,8 +109,10 @@ fn only(output: &RequestOutput) -> &CompletionOutput {
     &output.outputs[0]
 }
 
+/// Byte-level, so that many tokens are parts of characters.
 fn tokenizer() -> Tokenizer {
-    Tokenizer {
-        vocab: std::sync::Arc::new(WORDS.iter().map(|w| w.to_string()).collect()),
-    }
+    static LOADED: OnceLock<Tokenizer> = OnceLock::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/models/llama3/hf");
+    let load = || Tokenizer::from_hf_dir(folder).expect("a golden tokenizer");
+    LOADED.get_or_init(load).clone()
 }

@@ -14,8 +14,8 @@ fn a_prompt_must_have_tokens_that_the_model_knows() {
         "the prompt is empty: it has no tokens"
     );
     assert_eq!(
-        refuse(Request::new(vec![1, 2, 24])),
-        "prompt token 2 is 24, expected an id below 24"
+        refuse(Request::new(vec![1, 2, 909])),
+        "prompt token 2 is 909, expected an id below 909"
     );
 }
 
@@ -55,7 +55,7 @@ fn parameters_are_checked_before_anything_is_queued() {
 
 #[test]
 fn what_the_whole_cache_cannot_hold_is_refused_with_a_way_out() {
-    let engine = start(FakeExecutor::new(5, WORDS.len()));
+    let engine = start(FakeExecutor::new(5, VOCAB));
     let submit = |max_tokens| {
         let request = Request::new(vec![1; 40]).with_params(exactly(max_tokens));
         engine.submit(request).map(GenerationStream::wait)

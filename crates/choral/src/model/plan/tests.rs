@@ -133,6 +133,17 @@ fn a_stated_context_that_does_not_fit_is_an_error() {
 }
 
 #[test]
+fn a_context_beyond_the_model_s_must_be_asked_for_twice() {
+    let mut options = PlanOptions {
+        context: Some(101),
+        ..PlanOptions::default()
+    };
+    assert!(tiny().plan(Numeric::F32, &options, GIB).is_err());
+    options.beyond_trained_context = true;
+    assert_eq!(plan(&tiny(), &options, GIB).context, 101);
+}
+
+#[test]
 fn weights_that_do_not_fit_are_an_error() {
     let error = qwen25_half_billion()
         .plan(Numeric::F32, &PlanOptions::default(), GIB)
@@ -150,7 +161,7 @@ fn limits_asked_for_are_kept_or_refused() {
         context: Some(64),
         max_num_seqs: Some(3),
         max_num_batched_tokens: Some(5),
-        kv_bytes: None,
+        ..PlanOptions::default()
     };
     let kept = plan(&spec, &options, GIB);
     assert_eq!((kept.context, kept.max_num_seqs), (64, 3));

@@ -115,7 +115,9 @@ pub(crate) fn percent(pattern: &str, values: &Value, budget: &mut Budget) -> Res
         push(&mut out, &field, budget)?;
     }
     push(&mut out, rest, budget)?;
-    if matches!(values, Value::Tuple(_)) && positional.next().is_some() {
+    // Mappings and lists may be left over in Python, anything else may not.
+    let may_be_left = matches!(values, Value::Dict(_) | Value::List(_));
+    if !may_be_left && positional.next().is_some() {
         return Err(Error::type_error(
             "not all arguments converted during string formatting",
         ));
@@ -148,7 +150,7 @@ pub(crate) fn braces(pattern: &str, args: &CallArgs, budget: &mut Budget) -> Res
                 "nested fields in a format string are not supported",
             ));
         }
-        let (field, spec) = field.split_once(':').unwrap_or((field, ""));
+        let (field, layout) = field.split_once(':').unwrap_or((field, ""));
         let (name, conversion) = match field.split_once('!') {
             Some((name, conversion)) => (name, Some(conversion)),
             None => (field, None),
@@ -165,7 +167,7 @@ pub(crate) fn braces(pattern: &str, args: &CallArgs, budget: &mut Budget) -> Res
                 .map(|(_, value)| value)
         };
         let value = value.ok_or_else(|| missing_key(name))?;
-        let spec = parse_spec(spec)?;
+        let spec = parse_spec(layout)?;
         let number = match conversion {
             None => value.number(),
             Some("s" | "r") => None,
@@ -174,7 +176,8 @@ pub(crate) fn braces(pattern: &str, args: &CallArgs, budget: &mut Budget) -> Res
             }
         };
         let field = match number {
-            Some(number) if !matches!(value, Value::Bool(_)) || spec.conversion.is_some() => {
+            // `{}` alone is `str`, so `True`; any layout makes it a number.
+            Some(number) if !matches!(value, Value::Bool(_)) || !layout.is_empty() => {
                 lay_out_any_number(number, &spec, budget)?
             }
             _ => {

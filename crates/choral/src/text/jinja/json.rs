@@ -145,7 +145,7 @@ impl Writer<'_> {
                 '\t' => self.out.push_str("\\t"),
                 '\x08' => self.out.push_str("\\b"),
                 '\x0c' => self.out.push_str("\\f"),
-                c if c < ' ' || (self.options.ascii && !c.is_ascii()) => {
+                c if c < ' ' || (self.options.ascii && c > '~') => {
                     let mut units = [0; 2];
                     for unit in c.encode_utf16(&mut units) {
                         write!(self.out, "\\u{unit:04x}").expect("writing to a String cannot fail");

@@ -1,10 +1,11 @@
 //! The tests of jinja2: `value is name(args)`.
 
+use super::ast::BinaryOp;
 use super::budget::Budget;
 use super::error::{Error, Result};
 use super::filters;
 use super::ops;
-use super::value::{Number, Value};
+use super::value::Value;
 
 /// Whether there is a test of this name.
 pub(crate) fn exists(name: &str) -> bool {
@@ -102,8 +103,8 @@ pub(crate) fn check(
             value,
             Value::Function(_) | Value::Macro(_) | Value::Method(_) | Value::Loop(_)
         ),
-        "odd" => remainder(name, value, 2)? == 1,
-        "even" => remainder(name, value, 2)? == 0,
+        "odd" => has_remainder(value, &Value::Int(2), 1, budget)?,
+        "even" => has_remainder(value, &Value::Int(2), 0, budget)?,
         "lower" | "upper" => {
             let Value::Str(text) = value else {
                 return Ok(false);
@@ -137,26 +138,19 @@ fn compare(name: &str, value: &Value, other: &Value, budget: &mut Budget) -> Res
         "gt" | "greaterthan" | ">" => ops::compare(value, other, budget)?.is_gt(),
         "ge" | ">=" => ops::compare(value, other, budget)?.is_ge(),
         "in" => ops::contains(other, value, budget)?,
-        "divisibleby" => match other.number() {
-            Some(Number::Int(divisor)) if divisor != 0 => remainder(name, value, divisor)? == 0,
-            _ => {
-                return Err(Error::type_error(
-                    "divisibleby needs an integer other than 0",
-                ));
-            }
-        },
+        "divisibleby" => has_remainder(value, other, 0, budget)?,
         // Identity: equality within one type is as close as values come.
         _ => value.type_name() == other.type_name() && value.equals(other, budget)?,
     })
 }
 
-fn remainder(name: &str, value: &Value, divisor: i128) -> Result<i128> {
-    match (value, value.number()) {
-        (Value::Undefined(missing), _) => Err(missing.error()),
-        (_, Some(Number::Int(value))) => Ok(value.checked_rem_euclid(divisor).unwrap_or(0)),
-        _ => Err(Error::type_error(format!(
-            "test '{name}' needs an integer, not '{}'",
-            value.type_name()
-        ))),
-    }
+/// `value % divisor == wanted`.
+fn has_remainder(
+    value: &Value,
+    divisor: &Value,
+    wanted: i128,
+    budget: &mut Budget,
+) -> Result<bool> {
+    let remainder = ops::binary(BinaryOp::Rem, value, divisor, budget)?;
+    remainder.equals(&Value::Int(wanted), budget)
 }

@@ -187,7 +187,7 @@ impl DateTime {
                 value.to_string()
             }
         };
-        let hour12 = if self.hour % 12 == 0 {
+        let hour12 = if self.hour.is_multiple_of(12) {
             12
         } else {
             self.hour % 12

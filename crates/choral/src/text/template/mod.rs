@@ -118,6 +118,13 @@ impl ChatTemplate {
         self
     }
 
+    /// Replaces the special tokens that the template may name.
+    #[must_use]
+    pub fn with_special_tokens(mut self, special_tokens: BTreeMap<String, String>) -> Self {
+        self.special_tokens = special_tokens;
+        self
+    }
+
     /// The text of a conversation.
     ///
     /// Variables are those of transformers: `messages`, `tools` (`None` without

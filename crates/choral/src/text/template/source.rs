@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use choral_formats::JsonObject;
 use choral_formats::gguf::Metadata;
+use choral_formats::{JsonObject, ModelFile};
 use serde_json::Value;
 
 use super::{ChatTemplate, TemplateError};
@@ -23,6 +23,21 @@ fn bad_source(error: impl std::fmt::Display) -> TemplateError {
 }
 
 impl ChatTemplate {
+    /// The template of an open model; `None` if it has none.
+    ///
+    /// # Errors
+    /// If the template does not parse. The model itself may still be used for
+    /// plain completions.
+    pub fn from_file(
+        file: &ModelFile,
+        tokenizer: &Tokenizer,
+    ) -> Result<Option<Self>, TemplateError> {
+        match file {
+            ModelFile::Gguf(gguf) => Self::from_gguf(gguf.metadata(), tokenizer),
+            ModelFile::Hf(dir) => Self::from_hf_dir(&dir.path, tokenizer),
+        }
+    }
+
     /// The template of a Hugging Face directory: `chat_template.jinja`, or else
     /// the `chat_template` of `tokenizer_config.json` (text, or a list of named
     /// ones), or else `chat_template.json`. `None` if the model has none.

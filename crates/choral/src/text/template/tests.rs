@@ -1,1 +1,168 @@
+//! Which template is used, with which variables.
 
+use std::collections::BTreeMap;
+
+use choral_formats::Gguf;
+use choral_formats::gguf::Writer;
+use serde_json::{Value, json};
+
+use super::{ChatTemplate, TemplateError, TemplateInput, parse_tool_arguments};
+use crate::text::Tokenizer;
+use crate::text::jinja::RenderLimits;
+
+fn template(source: &str) -> ChatTemplate {
+    let special = BTreeMap::from([("bos_token".into(), "<s>".into())]);
+    ChatTemplate::new(source, special).expect("parses")
+}
+
+fn input(kwargs: &Value) -> TemplateInput {
+    TemplateInput {
+        messages: json!([{"role": "user", "content": "hi"}]),
+        kwargs: kwargs.as_object().expect("an object").clone(),
+        ..TemplateInput::default()
+    }
+}
+
+#[test]
+fn variables_are_those_of_transformers() {
+    let source = "{{ bos_token }}|{{ tools }}|{{ documents }}|{{ add_generation_prompt }}|\
+                  {{ thinking }}|{{ messages[0].content }}";
+    let render = |kwargs: Value| template(source).render(&input(&kwargs)).expect("renders");
+    assert_eq!(render(json!({})), "<s>|None|None|False||hi");
+    assert_eq!(
+        render(json!({"thinking": true, "bos_token": "B", "documents": [1]})),
+        "B|None|[1]|False|True|hi"
+    );
+}
+
+#[test]
+fn template_arguments_may_not_replace_the_conversation() {
+    for name in ["messages", "tools", "add_generation_prompt"] {
+        let found = template("").render(&input(&json!({ name: 1 })));
+        assert_eq!(found, Err(TemplateError::ReservedName(name.into())));
+    }
+}
+
+#[test]
+fn refusals_failures_and_limits_are_told_apart() {
+    let error = |source: &str| {
+        template(source)
+            .render(&input(&json!({})))
+            .expect_err("an error")
+    };
+    assert_eq!(
+        error("{{ raise_exception('no system role') }}"),
+        TemplateError::Raised("no system role".into())
+    );
+    assert!(matches!(
+        error("\n{{ nothing.there }}"),
+        TemplateError::Failed { line: 2, .. }
+    ));
+    let small = RenderLimits {
+        max_steps: 1000,
+        max_bytes: 1000,
+    };
+    let found = template("{% for i in range(9999) %}{% endfor %}")
+        .with_limits(small)
+        .render(&input(&json!({})));
+    assert!(matches!(found, Err(TemplateError::Limit { line: 1, .. })));
+    assert!(matches!(
+        ChatTemplate::new("{{", BTreeMap::new()),
+        Err(TemplateError::Syntax { line: 1, .. })
+    ));
+}
+
+#[test]
+fn arguments_of_tool_calls_become_objects() {
+    let call = |arguments: Value| json!({"function": {"name": "f", "arguments": arguments}});
+    let mut messages = json!([
+        {"role": "assistant", "tool_calls": [call(json!("{\"b\": 1, \"a\": [2]}")), call(json!({"x": 1}))]},
+        {"role": "assistant", "tool_calls": [call(json!("not json")), call(json!("[1]"))]},
+        {"role": "user", "content": "hi"}
+    ]);
+    parse_tool_arguments(&mut messages);
+    let found = serde_json::to_string(&messages[0]["tool_calls"][0]["function"]["arguments"]);
+    assert_eq!(found.expect("JSON"), r#"{"b":1,"a":[2]}"#);
+    assert_eq!(messages[0]["tool_calls"][1], call(json!({"x": 1})));
+    assert_eq!(messages[1]["tool_calls"][0], call(json!("not json")));
+    assert_eq!(messages[1]["tool_calls"][1], call(json!("[1]")));
+}
+
+fn gguf(templates: &[(&str, &str)]) -> Gguf {
+    let mut writer = Writer::new();
+    writer
+        .set("tokenizer.ggml.model", "llama")
+        .set("tokenizer.ggml.tokens", vec!["<unk>", "<s>", "</s>"]);
+    for (key, source) in templates {
+        writer.set(*key, *source);
+    }
+    Gguf::from_bytes("test.gguf", writer.to_bytes().expect("writes")).expect("reads")
+}
+
+#[test]
+fn a_gguf_file_may_have_another_template_for_tools() {
+    let load = |templates: &[(&str, &str)]| {
+        let file = gguf(templates);
+        let tokenizer = Tokenizer::from_gguf(file.metadata()).expect("loads");
+        ChatTemplate::from_gguf(file.metadata(), &tokenizer)
+    };
+    assert!(load(&[]).expect("no template is no error").is_none());
+    let both = load(&[
+        (
+            "tokenizer.chat_template",
+            "plain {{ bos_token }}{{ eos_token }}",
+        ),
+        (
+            "tokenizer.chat_template.tool_use",
+            "tools {{ tools|length }}",
+        ),
+    ]);
+    let both = both.expect("parses").expect("a template");
+    let mut input = input(&json!({}));
+    assert_eq!(both.render(&input).as_deref(), Ok("plain <s></s>"));
+    input.tools = Some(json!([]));
+    assert_eq!(both.render(&input).as_deref(), Ok("plain <s></s>"));
+    input.tools = Some(json!([{}]));
+    assert_eq!(both.render(&input).as_deref(), Ok("tools 1"));
+    assert!(matches!(
+        load(&[("tokenizer.chat_template", "{% if %}")]),
+        Err(TemplateError::Syntax { .. })
+    ));
+}
+
+#[test]
+fn a_template_file_wins_over_the_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = gguf(&[]);
+    let tokenizer = Tokenizer::from_gguf(file.metadata()).expect("loads");
+    let load = || ChatTemplate::from_hf_dir(folder.path(), &tokenizer);
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("writes");
+    };
+    assert!(load().expect("no files").is_none());
+    write("chat_template.json", r#"{"chat_template": "third"}"#);
+    let render = || {
+        load()
+            .expect("loads")
+            .expect("one")
+            .render(&input(&json!({})))
+    };
+    assert_eq!(render().as_deref(), Ok("third"));
+    write("tokenizer_config.json", r#"{"chat_template": null}"#);
+    assert_eq!(render().as_deref(), Ok("third"));
+    write(
+        "tokenizer_config.json",
+        r#"{"chat_template": [{"name": "rag", "template": "r"}, {"name": "default", "template": "second"}]}"#,
+    );
+    assert_eq!(render().as_deref(), Ok("second"));
+    write("chat_template.jinja", "first");
+    assert_eq!(render().as_deref(), Ok("first"));
+    std::fs::remove_file(folder.path().join("chat_template.jinja")).expect("removes");
+    write("tokenizer_config.json", r#"{"chat_template": 5}"#);
+    assert!(matches!(load(), Err(TemplateError::Source(_))));
+    write(
+        "tokenizer_config.json",
+        r#"{"chat_template": [{"name": "rag", "template": "r"}]}"#,
+    );
+    assert!(matches!(load(), Err(TemplateError::Source(_))));
+}

@@ -1,56 +1,82 @@
-//! What can go wrong with a tokenizer.
+//! What can be wrong with a tokenizer or with a text for it, as facts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use choral_formats::FormatError;
 
-/// A tokenizer that cannot be loaded, or text or ids that it cannot convert.
+/// Why a tokenizer could not be loaded, or a text not be encoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
-    /// A configuration file or metadata key is missing or malformed.
+    /// A file of the model is not what its format asks for.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// A file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file.
+
+    /// The model comes without a tokenizer.
+    #[error("{}: no tokenizer: {expected} is missing", path.display())]
+    Missing {
+        /// The directory or file of the model.
         path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
+        /// The file or key that would hold the tokenizer.
+        expected: String,
     },
-    /// A file is larger than any real tokenizer.
-    #[error("{} has {bytes} bytes, more than {limit}", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-        /// The most that is read.
-        limit: u64,
-    },
-    /// A file does not say what a tokenizer must say.
-    #[error("{}: {what}", file.display())]
+
+    /// A part of the tokenizer makes no sense or is not safe to use.
+    #[error("{}: {part}: {problem}", file.display())]
     Invalid {
         /// The file.
         file: PathBuf,
-        /// The place and what is wrong there.
-        what: String,
+        /// The place in the file: a JSON field or a metadata key.
+        part: String,
+        /// What is wrong with it.
+        problem: String,
     },
-    /// A kind of tokenizer that choral does not have.
-    #[error("tokenizer model `{0}` is not supported")]
-    UnsupportedModel(String),
-    /// A GGUF file names a way to split text that choral does not know. Another
-    /// way would give other tokens, so none is tried.
-    #[error("pre-tokenizer `{0}` is not supported")]
-    UnsupportedPre(String),
-    /// The text has a byte for which the vocabulary has no token.
-    #[error("the vocabulary has no token for byte 0x{0:02x}")]
-    NoToken(u8),
-    /// Encoding failed.
-    #[error("cannot encode: {0}")]
-    Encode(String),
-    /// Decoding failed.
-    #[error("cannot decode: {0}")]
-    Decode(String),
+
+    /// A part of the tokenizer is of a kind that we do not have.
+    #[error("{}: unsupported {part} `{name}`", file.display())]
+    Unsupported {
+        /// The file.
+        file: PathBuf,
+        /// Which part it is.
+        part: String,
+        /// The kind that the file names.
+        name: String,
+    },
+
+    /// The vocabulary has no token for a piece of the text.
+    #[error("the vocabulary has no token for {piece:?}")]
+    NoToken {
+        /// The piece of text, cut to a few characters.
+        piece: String,
+    },
+
+    /// The tokenizer failed on a text, for a reason of its own.
+    #[error("the tokenizer failed: {0}")]
+    Failed(String),
+}
+
+impl TokenizerError {
+    pub(super) fn invalid(
+        file: &Path,
+        part: impl Into<String>,
+        problem: impl std::fmt::Display,
+    ) -> Self {
+        Self::Invalid {
+            file: file.to_path_buf(),
+            part: part.into(),
+            problem: problem.to_string(),
+        }
+    }
+
+    pub(super) fn unsupported(
+        file: &Path,
+        part: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self::Unsupported {
+            file: file.to_path_buf(),
+            part: part.into(),
+            name: name.into(),
+        }
+    }
 }

@@ -1,219 +1,229 @@
-//! Text to token ids and back.
+//! Text to token ids, and back.
 //!
-//! A [`Tokenizer`] comes from a Hugging Face directory (`hf/`, through the
-//! `tokenizers` crate) or from the metadata of a GGUF file (`gguf/`, our own
-//! SentencePiece-style and byte-level BPE, after llama.cpp). Both give the ids
-//! of their reference exactly. Knows nothing of models or chats. Streaming is in
-//! [`super::Detokenizer`]; how tokens become text is in `decode.rs`.
+//! Owns the one interface to the two sources of tokenizers. The rules of each
+//! live below: [`hf`] wraps the `tokenizers` crate, which is the reference for
+//! `tokenizer.json`; [`gguf`] follows llama.cpp, the reference for GGUF files.
+//! Knows nothing of chat templates, and of models only their files.
 
-mod byte_level;
-mod decode;
+mod bytes;
 mod error;
 mod gguf;
 mod hf;
-
-pub(in crate::text) use hf::read_text;
+mod special;
+#[cfg(test)]
+mod tests;
+mod utf8;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use choral_formats::ModelFile;
 use choral_formats::gguf::Metadata;
 
-pub(in crate::text) use decode::{Piece, Stream};
 pub use error::TokenizerError;
+use gguf::{GgufDecodeState, GgufTokenizer};
+pub(in crate::text) use hf::read_text;
+use hf::{HfDecodeState, HfTokenizer};
 
-use gguf::GgufTokenizer;
-use hf::HfTokenizer;
+/// Steps back that a regular expression may take in one match. The usual limit of
+/// a million is less than a long run of white space needs: one for a character.
+const MAX_REGEX_STEPS: usize = 100_000_000;
 
-/// How a text is to be encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A loaded tokenizer. Cloning is cheap: clones share everything.
+#[derive(Clone)]
+pub struct Tokenizer(Arc<Inner>);
+
+struct Inner {
+    source: Source,
+    special: SpecialTokens,
+}
+
+enum Source {
+    Hf(Box<HfTokenizer>),
+    Gguf(Box<GgufTokenizer>),
+}
+
+/// The tokens that a model's files give a role.
+#[derive(Debug, Default)]
+struct SpecialTokens {
+    bos: Option<u32>,
+    /// Ascending, each once.
+    eos: Vec<u32>,
+    /// `bos_token` and its like, with their texts.
+    texts: BTreeMap<String, String>,
+}
+
+/// How a text becomes ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EncodeOptions {
-    /// Put the tokens around the text that the tokenizer puts there, such as a
-    /// beginning-of-sequence token.
+    /// Add what the tokenizer adds to a whole text, such as a BOS token.
     pub add_special: bool,
-    /// Recognise special tokens written out in the text. Without it `<|im_end|>`
-    /// is eight harmless tokens; with it, one that ends a turn.
+    /// Read the text of a special token as that token, rather than as text. Right
+    /// for a rendered chat template, wrong for what a user wrote.
     pub parse_special: bool,
 }
 
-/// A loaded tokenizer. Clones share it.
+/// The state of one stream of ids on its way to text.
 #[derive(Debug, Clone)]
-pub struct Tokenizer {
-    inner: Arc<Inner>,
+pub(in crate::text) enum DecodeState {
+    Hf(HfDecodeState),
+    Gguf(GgufDecodeState),
 }
 
-#[derive(Debug)]
-struct Inner {
-    backend: Backend,
-    bos_token_id: Option<u32>,
-    eos_token_ids: Vec<u32>,
-    special_tokens: BTreeMap<String, String>,
-}
-
-#[derive(Debug)]
-enum Backend {
-    Hf(HfTokenizer),
-    Gguf(GgufTokenizer),
+impl fmt::Debug for Tokenizer {
+    /// Without the vocabulary.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &self.vocab_size())
+            .field("special", &self.0.special)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Tokenizer {
-    /// The tokenizer of an open model.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::from_hf_dir`] or [`Tokenizer::from_gguf`].
+    /// Loads the tokenizer of an open model.
     pub fn from_file(file: &ModelFile) -> Result<Self, TokenizerError> {
         match file {
+            ModelFile::Hf(directory) => Self::from_hf_dir(&directory.path),
             ModelFile::Gguf(gguf) => Self::from_gguf(gguf.metadata()),
-            ModelFile::Hf(dir) => Self::from_hf_dir(&dir.path),
         }
     }
 
-    /// Loads `tokenizer.json` of the directory `path`, with
-    /// `tokenizer_config.json`, `special_tokens_map.json`,
-    /// `generation_config.json` and `config.json` where they exist.
-    ///
-    /// # Errors
-    /// If a file is unreadable or malformed, or if the tokenizer has a part that
-    /// choral does not know.
-    pub fn from_hf_dir(path: impl AsRef<Path>) -> Result<Self, TokenizerError> {
-        let (tokenizer, extras) = HfTokenizer::load(path.as_ref())?;
-        let bos = extras.special_tokens.get("bos_token");
-        let bos_token_id = bos.and_then(|token| tokenizer.id_of(token));
-        Ok(Self::new(Inner {
-            backend: Backend::Hf(tokenizer),
-            bos_token_id,
-            eos_token_ids: extras.eos_token_ids,
-            special_tokens: extras.special_tokens,
-        }))
+    /// Loads `tokenizer.json` from a directory, with what the files beside it say
+    /// about special tokens: `tokenizer_config.json`, `special_tokens_map.json`,
+    /// `config.json` and `generation_config.json`. Only the first must be there.
+    pub fn from_hf_dir(directory: impl AsRef<Path>) -> Result<Self, TokenizerError> {
+        let (tokenizer, special) = hf::load(directory.as_ref())?;
+        let source = Source::Hf(Box::new(tokenizer));
+        Ok(Self(Arc::new(Inner { source, special })))
     }
 
-    /// Builds the tokenizer that a GGUF file carries in its metadata.
-    ///
-    /// # Errors
-    /// If metadata is missing or malformed, or if the file names a kind of
-    /// tokenizer that choral does not have.
+    /// Loads the tokenizer inside a GGUF file.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, TokenizerError> {
-        let tokenizer = GgufTokenizer::load(metadata)?;
-        Ok(Self::new(Inner {
-            bos_token_id: tokenizer.vocab.special.bos,
-            eos_token_ids: tokenizer.vocab.eog.clone(),
-            special_tokens: tokenizer.vocab.special_tokens(),
-            backend: Backend::Gguf(tokenizer),
-        }))
-    }
-
-    fn new(inner: Inner) -> Self {
-        Self {
-            inner: Arc::new(inner),
-        }
+        let (tokenizer, special) = gguf::load(metadata)?;
+        let source = Source::Gguf(Box::new(tokenizer));
+        Ok(Self(Arc::new(Inner { source, special })))
     }
 
     /// The ids of `text`.
-    pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>, TokenizerError> {
-        match &self.inner.backend {
-            Backend::Hf(tokenizer) => tokenizer.encode(text, options),
-            Backend::Gguf(tokenizer) => tokenizer.encode(text, options),
-        }
-    }
-
-    /// The text of `ids`, without special tokens if `skip_special`. Bytes that
-    /// are no UTF-8 become U+FFFD; ids that are no tokens give nothing.
-    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        match &self.inner.backend {
-            Backend::Hf(tokenizer) => tokenizer.decode(ids, skip_special),
-            Backend::Gguf(tokenizer) => Ok(tokenizer.decode(ids, skip_special)),
-        }
-    }
-
-    /// Number of tokens. Ids are below this number unless the vocabulary has
-    /// holes; a model's embedding may have more rows.
-    pub fn vocab_size(&self) -> usize {
-        match &self.inner.backend {
-            Backend::Hf(tokenizer) => tokenizer.vocab_size(),
-            Backend::Gguf(tokenizer) => tokenizer.vocab.len(),
-        }
-    }
-
-    /// The vocabulary entry of `id`, as the file has it: `Ġhello`, `▁hello`,
-    /// `<0x0A>`.
-    pub fn token_text(&self, id: u32) -> Option<String> {
-        match &self.inner.backend {
-            Backend::Hf(tokenizer) => tokenizer.token_text(id),
-            Backend::Gguf(tokenizer) => tokenizer.vocab.text(id).map(str::to_owned),
-        }
-    }
-
-    /// The bytes that `id` adds to a text: part of a character for some tokens.
-    /// Special tokens give their names. A space at the beginning of a text is
-    /// not cut off here.
-    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
-        match self.piece(id, false) {
-            Some(Piece::Text(text)) => Some(text.into_bytes()),
-            Some(Piece::Bytes(bytes)) => Some(bytes),
-            Some(Piece::RunByte(byte)) => Some(vec![byte]),
-            Some(Piece::Nothing) => None,
-            None => self.decode(&[id], false).ok().map(String::into_bytes),
-        }
-    }
-
-    /// The id of a vocabulary entry or an added token.
-    pub fn id_of(&self, token: &str) -> Option<u32> {
-        match &self.inner.backend {
-            Backend::Hf(tokenizer) => tokenizer.id_of(token),
-            Backend::Gguf(tokenizer) => tokenizer.vocab.id_of(token),
-        }
-    }
-
-    /// The token that begins a sequence.
-    pub fn bos_token_id(&self) -> Option<u32> {
-        self.inner.bos_token_id
-    }
-
-    /// All tokens that end a generation: end of sequence, of turn, of message.
-    /// Ascending.
     ///
-    /// For a Hugging Face directory these are the ids of `generation_config.json`
-    /// (or else `config.json`) and the tokenizer's own end-of-sequence token;
-    /// tokens known by name only if none of these says anything. For a GGUF file
-    /// they are those that llama.cpp finds.
+    /// # Errors
+    /// If the vocabulary has no token for a part of the text and no token for
+    /// unknown text either, or if the tokenizer itself gives up.
+    pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>, TokenizerError> {
+        match &self.0.source {
+            Source::Hf(tokenizer) => tokenizer.encode(text, options),
+            Source::Gguf(tokenizer) => tokenizer.encode(text, options),
+        }
+    }
+
+    /// The text of `ids`, without special tokens if `skip_special`.
+    ///
+    /// Bytes that are not UTF-8 become U+FFFD. Ids that are not in the vocabulary
+    /// (a model may have more rows than its tokenizer has tokens) give no text, as
+    /// in the references.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
+        let mut text = String::new();
+        let mut state = self.decode_state();
+        for &id in ids {
+            self.decode_step(&mut state, id, skip_special, &mut text);
+        }
+        self.decode_finish(&mut state, &mut text);
+        Ok(text)
+    }
+
+    /// One more than the highest id.
+    pub fn vocab_size(&self) -> usize {
+        match &self.0.source {
+            Source::Hf(tokenizer) => tokenizer.vocab_size(),
+            Source::Gguf(tokenizer) => tokenizer.vocab_size(),
+        }
+    }
+
+    /// The name of a token as the vocabulary spells it: `▁the`, `Ġthe`, `<0x0A>`.
+    pub fn token_text(&self, id: u32) -> Option<String> {
+        match &self.0.source {
+            Source::Hf(tokenizer) => tokenizer.token_text(id),
+            Source::Gguf(tokenizer) => tokenizer.token_text(id),
+        }
+    }
+
+    /// The bytes that a token adds in the middle of a text: ` the`, a line feed.
+    /// They need not be UTF-8. Special tokens have the bytes of their names.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        match &self.0.source {
+            Source::Hf(tokenizer) => tokenizer.token_bytes(id),
+            Source::Gguf(tokenizer) => tokenizer.token_bytes(id),
+        }
+    }
+
+    /// The id of the token of that name, spelled as in [`token_text`](Self::token_text).
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        match &self.0.source {
+            Source::Hf(tokenizer) => tokenizer.id_of(token),
+            Source::Gguf(tokenizer) => tokenizer.id_of(token),
+        }
+    }
+
+    /// The token that begins a text, if the model has one (whether encoding adds
+    /// it is another matter).
+    pub fn bos_token_id(&self) -> Option<u32> {
+        self.0.special.bos
+    }
+
+    /// The ids after which generation ends: end of text, of turn, of message.
+    /// Ascending, and all in the vocabulary.
     pub fn eos_token_ids(&self) -> &[u32] {
-        &self.inner.eos_token_ids
+        &self.0.special.eos
     }
 
-    /// The special tokens that have a name, for templates: `bos_token` and so on.
+    /// Special tokens by role, as chat templates want them: `bos_token` to `<s>`.
     pub fn special_tokens(&self) -> &BTreeMap<String, String> {
-        &self.inner.special_tokens
+        &self.0.special.texts
     }
 
-    /// Whether decoding with `skip_special` leaves `id` out.
+    /// Whether a token has a meaning but no text, so that `skip_special` skips it.
     pub fn is_special(&self, id: u32) -> bool {
-        match &self.inner.backend {
-            Backend::Hf(tokenizer) => tokenizer.is_special(id),
-            Backend::Gguf(tokenizer) => tokenizer.vocab.is_special(id),
+        match &self.0.source {
+            Source::Hf(tokenizer) => tokenizer.is_special(id),
+            Source::Gguf(tokenizer) => tokenizer.is_special(id),
         }
     }
 
-    /// What `id` contributes to a text, if tokens can be taken one by one.
-    pub(super) fn piece(&self, id: u32, skip_special: bool) -> Option<Piece> {
-        if skip_special && self.is_special(id) {
-            return Some(Piece::Nothing);
-        }
-        match &self.inner.backend {
-            Backend::Hf(tokenizer) => match tokenizer.token_text(id) {
-                Some(token) => tokenizer.style.piece(&token),
-                None => Some(Piece::Nothing),
-            },
-            Backend::Gguf(tokenizer) => Some(Piece::Bytes(tokenizer.bytes(id))),
+    pub(in crate::text) fn decode_state(&self) -> DecodeState {
+        match &self.0.source {
+            Source::Hf(tokenizer) => DecodeState::Hf(tokenizer.decode_state()),
+            Source::Gguf(tokenizer) => DecodeState::Gguf(tokenizer.decode_state()),
         }
     }
 
-    /// Begins a text that is decoded token by token, if that is possible.
-    pub(super) fn stream(&self) -> Option<Stream> {
-        match &self.inner.backend {
-            Backend::Hf(tokenizer) => tokenizer.style.stream(),
-            Backend::Gguf(tokenizer) => Some(tokenizer.stream()),
+    /// Adds an id to a stream; writes the text that is certain by now.
+    pub(in crate::text) fn decode_step(
+        &self,
+        state: &mut DecodeState,
+        id: u32,
+        skip_special: bool,
+        out: &mut String,
+    ) {
+        match (&self.0.source, state) {
+            (Source::Hf(tokenizer), DecodeState::Hf(state)) => {
+                tokenizer.decode_step(state, id, skip_special, out);
+            }
+            (Source::Gguf(tokenizer), DecodeState::Gguf(state)) => {
+                tokenizer.decode_step(state, id, skip_special, out);
+            }
+            _ => unreachable!("a state comes from `decode_state` of the same tokenizer"),
+        }
+    }
+
+    /// Ends a stream; writes the text that was still open.
+    pub(in crate::text) fn decode_finish(&self, state: &mut DecodeState, out: &mut String) {
+        match (&self.0.source, state) {
+            (Source::Hf(tokenizer), DecodeState::Hf(state)) => tokenizer.decode_finish(state, out),
+            (_, DecodeState::Gguf(state)) => state.finish(out),
+            _ => unreachable!("a state comes from `decode_state` of the same tokenizer"),
         }
     }
 }

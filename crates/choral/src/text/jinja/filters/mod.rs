@@ -8,6 +8,7 @@ mod sequence;
 
 pub(crate) use sequence::dict_of;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::args::{self, CallArgs, is_true};
@@ -102,6 +103,7 @@ fn apply_scalar(name: &str, value: Value, args: CallArgs, budget: &mut Budget) -
         "float" => {
             let [default] = args.bind(name, ["default"])?;
             let number = match &value {
+                Value::Undefined(missing) => return Err(missing.error()),
                 Value::Str(text) => text.trim().replace('_', "").parse().ok().map(Value::Float),
                 other => other.number().map(|number| Value::Float(number.as_f64())),
             };
@@ -190,7 +192,7 @@ fn apply_text(name: &str, value: &Value, args: CallArgs, budget: &mut Budget) ->
                 if byte.is_ascii_alphanumeric() || b"_.-~/".contains(&byte) {
                     out.push(char::from(byte));
                 } else {
-                    out.push_str(&format!("%{byte:02X}"));
+                    write!(out, "%{byte:02X}").expect("writing to a String cannot fail");
                 }
             }
             Ok(Value::str(out))
@@ -260,6 +262,7 @@ fn to_int(value: &Value, args: CallArgs, budget: &mut Budget) -> Result<Value> {
             let text = text.trim().replace('_', "");
             parse_int(&text, base).or_else(|| text.parse::<f64>().ok().and_then(float_to_int))
         }
+        Value::Undefined(missing) => return Err(missing.error()),
         other => match other.number() {
             Some(Number::Int(value)) => Some(value),
             Some(Number::Float(value)) => float_to_int(value),
@@ -306,9 +309,13 @@ fn round(value: &Value, args: CallArgs) -> Result<Value> {
             (_, Number::Int(value)) if precision >= 0 => return Ok(Value::Int(value)),
             (Ok(digits), _) if digits < 400 => format!("{value:.digits$}").parse().unwrap_or(value),
             (Ok(_), _) => value,
-            (Err(_), _) => {
+            (Err(_), given) => {
                 let scale = 10_f64.powi(i32::try_from(-precision).unwrap_or(i32::MAX));
-                (value / scale).round_ties_even() * scale
+                let rounded = (value / scale).round_ties_even() * scale;
+                if let (Number::Int(_), Some(rounded)) = (given, float_to_int(rounded)) {
+                    return Ok(Value::Int(rounded));
+                }
+                rounded
             }
         },
         "ceil" | "floor" => {

@@ -1,4 +1,5 @@
-//! Turns tokens into statements; expressions are in `expression.rs`.
+//! Turns tokens into statements; expressions are in `expression.rs` and
+//! `postfix.rs`.
 //!
 //! Accepts what jinja2 accepts in transformers' chat-template environment:
 //! the core tags, loop controls and `generation`. Tags that load other
@@ -9,6 +10,7 @@
 //! Source: jinja2 `parser.py`.
 
 mod expression;
+mod postfix;
 
 use std::sync::Arc;
 

@@ -1,188 +1,132 @@
-//! Byte-pair encoding: the neighbours that were merged first in training merge
-//! first.
+//! The `gpt2` model: byte-pair encoding by ranks.
 //!
-//! Source: llama.cpp `llm_tokenizer_bpe_session`; Sennrich et al.,
-//! arXiv:1508.07909.
+//! Merging is the `tokenizers` crate's. Splitting is not: where an expression
+//! needs too many steps the crate quietly stops, and the ids would be wrong.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashSet;
 
 use choral_formats::gguf::Metadata;
+use tokenizers::models::bpe::{BPE, Merges, Vocab as BpeVocab};
+use tokenizers::tokenizer::Model as _;
 
-use super::pre::{Pre, Splitter};
+use super::pre::{PreTokenizer, Splitter};
 use super::spm;
-use super::symbols::Symbols;
 use super::vocab::Vocab;
-use crate::text::tokenizer::{TokenizerError, byte_level};
-
-/// Texts that occur in merges, numbered.
-type Number = u32;
+use crate::text::tokenizer::{TokenizerError, bytes};
 
 #[derive(Debug)]
 pub(super) struct Bpe {
+    model: BPE,
     splitter: Splitter,
-    numbers: HashMap<Box<str>, Number>,
-    /// Rank and result of merging two texts.
-    merges: HashMap<(Number, Number), (u32, Number)>,
-    ignore_merges: bool,
-    raw: bool,
+    is_raw: bool,
 }
 
 impl Bpe {
-    pub(super) fn load(metadata: &Metadata, pre: Pre) -> Result<Self, TokenizerError> {
+    /// Reads `tokenizer.ggml.merges`.
+    pub(super) fn new(
+        vocab: &Vocab,
+        pre: &PreTokenizer,
+        metadata: &Metadata,
+    ) -> Result<Self, TokenizerError> {
         let key = "tokenizer.ggml.merges";
-        let lines = metadata
+        let invalid = |problem: String| {
+            TokenizerError::invalid(metadata.file(), format!("metadata key `{key}`"), problem)
+        };
+        let strings = metadata
             .strings(key)?
             .ok_or_else(|| metadata.missing(key))?;
-        let mut bpe = Self {
-            splitter: Splitter::new(pre)?,
-            numbers: HashMap::new(),
-            merges: HashMap::with_capacity(lines.len()),
-            ignore_merges: pre.ignore_merges,
-            raw: pre.raw,
-        };
-        for (rank, line) in lines.iter().enumerate() {
-            // A space may begin the left part, but not separate it: the first
-            // character is never the separator.
-            let separator = line.iter().skip(1).position(|&byte| byte == b' ');
-            let parts = separator.and_then(|at| {
-                let line = std::str::from_utf8(line).ok()?;
-                line.split_at_checked(at + 1)
-            });
-            let Some((left, right)) = parts else {
-                return Err(metadata
-                    .invalid(
-                        key,
-                        "two tokens of UTF-8 and a space",
-                        format!("line {rank}"),
-                    )
-                    .into());
-            };
-            bpe.add_merge(left, &right[1..], rank as u32);
-        }
-        Ok(bpe)
-    }
-
-    fn number(&mut self, text: &str) -> Number {
-        if let Some(&number) = self.numbers.get(text) {
-            return number;
-        }
-        let number = self.numbers.len() as Number;
-        self.numbers.insert(text.into(), number);
-        number
-    }
-
-    fn add_merge(&mut self, left: &str, right: &str, rank: u32) {
-        let merged = self.number(&[left, right].concat());
-        let pair = (self.number(left), self.number(right));
-        self.merges.entry(pair).or_insert((rank, merged));
-    }
-
-    /// Appends the tokens of `text`.
-    pub(super) fn encode(
-        &self,
-        text: &str,
-        vocab: &Vocab,
-        out: &mut Vec<u32>,
-    ) -> Result<(), TokenizerError> {
-        let escaped;
-        let text = if self.raw {
-            escaped = text.replace(' ', "▁");
-            &escaped
-        } else {
-            text
-        };
-        let mut encoded = String::new();
-        for piece in self.splitter.split(text)? {
-            if self.raw {
-                self.encode_word(piece, vocab, out)?;
-            } else {
-                encoded.clear();
-                encoded.extend(piece.bytes().map(byte_level::char_of));
-                self.encode_word(&encoded, vocab, out)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn encode_word(
-        &self,
-        word: &str,
-        vocab: &Vocab,
-        out: &mut Vec<u32>,
-    ) -> Result<(), TokenizerError> {
-        // Lines of newlines are single tokens of raw vocabularies.
-        let is_whole = self.ignore_merges || (self.raw && word.bytes().all(|b| b == b'\n'));
-        if is_whole && let Some(id) = vocab.id_of(word) {
-            out.push(id);
-            return Ok(());
-        }
-        for symbol in self.merged(word).texts() {
-            if let Some(id) = vocab.id_of(symbol) {
-                out.push(id);
-            } else {
-                self.encode_bytes(symbol, vocab, out)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The symbols of `word` after all merges.
-    fn merged<'w>(&self, word: &'w str) -> Symbols<'w> {
-        let mut symbols = Symbols::new(word);
-        // `numbers[i]` belongs to symbol `i`; a text in no merge has none.
-        let mut numbers: Vec<Option<Number>> = (0..symbols.len())
-            .map(|at| self.numbers.get(symbols.text(at)).copied())
-            .collect();
-        let mut queue = BinaryHeap::new();
-        let merge_of = |numbers: &[Option<Number>], left: usize, right: usize| {
-            let pair = (numbers[left]?, numbers[right]?);
-            self.merges.get(&pair).copied()
-        };
-        let consider = |numbers: &[Option<Number>], queue: &mut BinaryHeap<_>, left, right| {
-            if let Some((rank, merged)) = merge_of(numbers, left, right) {
-                queue.push(Reverse((rank, left, right, merged)));
-            }
-        };
-        for right in 1..symbols.len() {
-            consider(&numbers, &mut queue, right - 1, right);
-        }
-        while let Some(Reverse((rank, left, right, merged))) = queue.pop() {
-            if !symbols.are_neighbours(left, right)
-                || merge_of(&numbers, left, right) != Some((rank, merged))
-            {
+        let mut merges = Merges::with_capacity(strings.len());
+        let mut seen = HashSet::with_capacity(strings.len());
+        for (rank, merge) in strings.iter().enumerate() {
+            // Of a repeated merge the first counts.
+            if !seen.insert(merge) {
                 continue;
             }
-            symbols.merge(left, right);
-            numbers[left] = Some(merged);
-            if let Some(before) = symbols.before(left) {
-                consider(&numbers, &mut queue, before, left);
+            let (left, right) = split_merge(merge).ok_or_else(|| {
+                invalid(format!(
+                    "merge {rank} is {:?}, not two tokens",
+                    String::from_utf8_lossy(merge)
+                ))
+            })?;
+            // The crate would panic on a merge that is longer than any token.
+            if let Some(absent) = [left, right, &format!("{left}{right}")]
+                .into_iter()
+                .find(|token| vocab.id(token.as_bytes()).is_none())
+            {
+                return Err(invalid(format!(
+                    "merge {rank} is of {absent:?}, which is not a token"
+                )));
             }
-            if let Some(after) = symbols.after(left) {
-                consider(&numbers, &mut queue, left, after);
-            }
+            merges.push((left.to_owned(), right.to_owned()));
         }
-        symbols
+        // A token that is not UTF-8 cannot come from text.
+        let tokens: BpeVocab = vocab
+            .iter()
+            .filter_map(|(id, token, _)| Some((std::str::from_utf8(token).ok()?.to_owned(), id)))
+            .collect();
+        let model = BPE::builder()
+            .vocab_and_merges(tokens, merges)
+            .ignore_merges(pre.ignore_merges)
+            .byte_fallback(pre.raw)
+            .build()
+            .map_err(|error| invalid(error.to_string()))?;
+        Ok(Self {
+            model,
+            splitter: pre.compile()?,
+            is_raw: pre.raw,
+        })
     }
 
-    /// A symbol that is no token, byte by byte.
-    fn encode_bytes(
-        &self,
-        symbol: &str,
-        vocab: &Vocab,
-        out: &mut Vec<u32>,
-    ) -> Result<(), TokenizerError> {
-        if self.raw {
-            for byte in symbol.bytes() {
-                out.push(spm::byte_token(vocab, byte).ok_or(TokenizerError::NoToken(byte))?);
-            }
-            return Ok(());
+    /// Whether words are text rather than spelled bytes.
+    pub(super) fn is_raw(&self) -> bool {
+        self.is_raw
+    }
+
+    /// Appends the ids of a text without special tokens.
+    pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
+        if self.is_raw {
+            let text = text.replace(' ', spm::SPACE);
+            return self
+                .splitter
+                .words(&text)?
+                .into_iter()
+                .try_for_each(|word| {
+                    // A run of line feeds is one token, merges or not.
+                    let lines = word.bytes().all(|byte| byte == b'\n');
+                    match self.model.token_to_id(word).filter(|_| lines) {
+                        Some(id) => ids.push(id),
+                        None => self.encode_word(word, ids)?,
+                    }
+                    Ok(())
+                });
         }
-        for c in symbol.chars() {
-            let id = vocab.id_of(c.encode_utf8(&mut [0; 4]));
-            let byte = byte_level::byte_of(c).unwrap_or(b'?');
-            out.push(id.ok_or(TokenizerError::NoToken(byte))?);
+        let mut spelled = String::new();
+        self.splitter.words(text)?.into_iter().try_for_each(|word| {
+            spelled.clear();
+            spelled.extend(word.bytes().map(bytes::char_of));
+            self.encode_word(&spelled, ids)
+        })
+    }
+
+    fn encode_word(&self, word: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
+        let tokens = self.model.tokenize(word);
+        let tokens = tokens.map_err(|error| TokenizerError::Failed(error.to_string()))?;
+        // The crate passes over what it has no token for.
+        let end = tokens.last().map_or(0, |token| token.offsets.1);
+        if end != word.len() {
+            let piece = word.chars().take(20).collect();
+            return Err(TokenizerError::NoToken { piece });
         }
+        ids.extend(tokens.into_iter().map(|token| token.id));
         Ok(())
     }
+}
+
+/// The two tokens of a merge. The first may begin with a space, as in llama.cpp.
+fn split_merge(merge: &[u8]) -> Option<(&str, &str)> {
+    let merge = std::str::from_utf8(merge).ok()?;
+    let first = merge.chars().next()?.len_utf8();
+    let space = first + merge[first..].find(' ')?;
+    let (left, right) = (&merge[..space], &merge[space + 1..]);
+    (!right.is_empty()).then_some((left, right))
 }

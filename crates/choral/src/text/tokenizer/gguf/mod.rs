@@ -1,216 +1,308 @@
-//! Tokenizers in the metadata of GGUF files.
+//! Tokenizers of GGUF files.
 //!
-//! `tokenizer.ggml.model` is `llama` (`spm.rs`) or `gpt2` (`bpe.rs`, split by
-//! `pre.rs`); other kinds are refused by name. The ids are llama.cpp's; this is
-//! our own code because merging by score, splitting at special tokens and the
-//! space before a text are llama.cpp's own rules, which `tokenizers` does not
-//! have.
-//!
-//! Source: llama.cpp `llama-vocab.cpp`.
+//! Owns what `tokenizer.ggml.*` means. The reference is llama.cpp: ids are to be
+//! the same, whatever the original tokenizer would have said. [`vocab`] holds
+//! the tokens and their kinds; [`spm`] and [`bpe`] turn text without special
+//! tokens into ids; [`partition`] finds the special tokens.
 
 mod bpe;
 mod partition;
 mod pre;
 mod spm;
-mod symbols;
 #[cfg(test)]
 mod tests;
 mod vocab;
 
+use std::borrow::Cow;
+
 use choral_formats::gguf::Metadata;
 
-use super::decode::{Piece, Stream, byte_token};
-use super::{EncodeOptions, TokenizerError, byte_level};
+use super::utf8::Utf8Stream;
+use super::{EncodeOptions, SpecialTokens, TokenizerError, bytes};
 use bpe::Bpe;
 use partition::{Fragment, Partition};
-use vocab::{Kind, SpecialIds, Vocab};
+use pre::PreTokenizer;
+use spm::Spm;
+use vocab::{Kind, Vocab};
 
 #[derive(Debug)]
 pub(super) struct GgufTokenizer {
-    pub(super) vocab: Vocab,
+    vocab: Vocab,
     partition: Partition,
     model: Model,
-    add_bos: bool,
-    add_eos: bool,
+    /// Added before a whole text.
+    bos: Option<u32>,
+    /// Added after a whole text.
+    end: Vec<u32>,
 }
 
 #[derive(Debug)]
 enum Model {
-    Spm {
-        /// A space goes before text that begins a prompt or follows a special
-        /// token.
-        add_space_prefix: bool,
-    },
-    Bpe {
-        bpe: Bpe,
-        raw: bool,
-    },
+    Spm { model: Spm, add_space_prefix: bool },
+    Bpe(Box<Bpe>),
+}
+
+/// Where a stream of ids is on its way to text.
+#[derive(Debug, Clone)]
+pub(in crate::text) struct GgufDecodeState {
+    /// The next piece loses one leading space.
+    strip_space: bool,
+    utf8: Utf8Stream,
+}
+
+/// Reads the tokenizer of a file, and which tokens have a role.
+pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens), TokenizerError> {
+    let Some(model) = metadata.str("tokenizer.ggml.model")? else {
+        let path = metadata.file().to_path_buf();
+        let expected = "metadata key `tokenizer.ggml.model`".to_owned();
+        return Err(TokenizerError::Missing { path, expected });
+    };
+    // The default ids are llama.cpp's for `llama`. Those for `gpt2` are Falcon's,
+    // and an ordinary token's in any other vocabulary.
+    let (pre, default_unk, default_bos, default_eos) = match model {
+        "llama" => (None, Some(0), Some(1), Some(2)),
+        "gemma4" => (PreTokenizer::named(model), None, None, None),
+        "gpt2" => {
+            let name = metadata.str("tokenizer.ggml.pre")?.unwrap_or_else(|| {
+                tracing::warn!(
+                    "{}: no `tokenizer.ggml.pre`: splitting words by the rules of `default`, \
+                     which may not be the model's",
+                    metadata.file().display()
+                );
+                "default"
+            });
+            let pre = PreTokenizer::named(name).ok_or_else(|| {
+                TokenizerError::unsupported(
+                    metadata.file(),
+                    "pre-tokenizer (`tokenizer.ggml.pre`)",
+                    name,
+                )
+            })?;
+            (Some(pre), None, None, None)
+        }
+        name => {
+            return Err(TokenizerError::unsupported(
+                metadata.file(),
+                "tokenizer model (`tokenizer.ggml.model`)",
+                name,
+            ));
+        }
+    };
+    let mut vocab = Vocab::read(metadata)?;
+    let bos = special_id(metadata, &vocab, "bos", default_bos)?;
+    let eos = special_id(metadata, &vocab, "eos", default_eos)?;
+    let eot = special_id(metadata, &vocab, "eot", None)?;
+    let eom = special_id(metadata, &vocab, "eom", None)?;
+    let unk = special_id(metadata, &vocab, "unk", default_unk)?;
+    let ends = vocab.mark_ends(metadata, [eos, eot, eom])?;
+
+    let default_add_bos = pre.is_none_or(|pre| pre.add_bos);
+    let added_bos = added_token(metadata, "bos", default_add_bos, bos)?;
+    let added_eos = added_token(metadata, "eos", false, eos)?;
+
+    let partition = Partition::new(&vocab, metadata)?;
+    let model = match pre {
+        None => Model::Spm {
+            model: Spm::new(&vocab, unk, metadata)?,
+            add_space_prefix: metadata
+                .bool("tokenizer.ggml.add_space_prefix")?
+                .unwrap_or(true),
+        },
+        Some(pre) => Model::Bpe(Box::new(Bpe::new(&vocab, &pre, metadata)?)),
+    };
+
+    let mut special = SpecialTokens {
+        bos,
+        eos: ends,
+        ..SpecialTokens::default()
+    };
+    let pad = special_id(metadata, &vocab, "pad", None)?;
+    let sep = special_id(metadata, &vocab, "sep", None)?;
+    let roles = [
+        ("bos", bos),
+        ("eos", eos),
+        ("unk", unk),
+        ("pad", pad),
+        ("sep", sep),
+    ];
+    for (role, id) in roles {
+        if let Some(text) = id.and_then(|id| vocab.text(id)) {
+            special.texts.insert(format!("{role}_token"), text);
+        }
+    }
+    let tokenizer = GgufTokenizer {
+        vocab,
+        partition,
+        model,
+        bos: added_bos,
+        end: added_eos.into_iter().collect(),
+    };
+    Ok((tokenizer, special))
+}
+
+/// The token that encoding adds on one side of a text, if it adds one.
+fn added_token(
+    metadata: &Metadata,
+    role: &str,
+    default: bool,
+    id: Option<u32>,
+) -> Result<Option<u32>, TokenizerError> {
+    let key = format!("tokenizer.ggml.add_{role}_token");
+    match metadata.bool(&key)? {
+        Some(true) if id.is_none() => {
+            let problem = format!("is true, but the file names no {role} token");
+            let part = format!("metadata key `{key}`");
+            Err(TokenizerError::invalid(metadata.file(), part, problem))
+        }
+        add => Ok(id.filter(|_| add.unwrap_or(default))),
+    }
+}
+
+/// The id that a file gives a role; one outside the vocabulary counts as none.
+fn special_id(
+    metadata: &Metadata,
+    vocab: &Vocab,
+    role: &str,
+    default: Option<u32>,
+) -> Result<Option<u32>, TokenizerError> {
+    let known = |id: &u32| (*id as usize) < vocab.len();
+    // `eot` and `eom` came late; the others have the older, longer names.
+    let names = match role {
+        "unk" => ["unknown", "unk"],
+        "pad" => ["padding", "pad"],
+        "sep" => ["seperator", "separator"],
+        role => [role, role],
+    };
+    let default = default.filter(known);
+    for name in names {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        if let Some(id) = metadata.u32(&key)? {
+            if known(&id) {
+                return Ok(Some(id));
+            }
+            tracing::warn!(
+                "{}: `{key}` is {id}, but there are {} tokens: ignored",
+                metadata.file().display(),
+                vocab.len()
+            );
+        }
+    }
+    Ok(default)
 }
 
 impl GgufTokenizer {
-    pub(super) fn load(metadata: &Metadata) -> Result<Self, TokenizerError> {
-        let model: &str = metadata.required("tokenizer.ggml.model")?;
-        let flag = |name: &str, default: bool| {
-            let given = metadata.bool(&format!("tokenizer.ggml.{name}"))?;
-            Ok::<_, TokenizerError>(given.unwrap_or(default))
-        };
-        let mut defaults = SpecialIds::default();
-        let (model, default_bos) = match model {
-            "llama" => {
-                (defaults.unk, defaults.bos, defaults.eos) = (Some(0), Some(1), Some(2));
-                let add_space_prefix = flag("add_space_prefix", true)?;
-                (Model::Spm { add_space_prefix }, true)
-            }
-            "gpt2" | "gemma4" => {
-                let named = metadata.str("tokenizer.ggml.pre")?;
-                let name = if model == "gemma4" {
-                    "gemma4"
-                } else {
-                    named.unwrap_or("default")
-                };
-                if named.is_none() && model == "gpt2" {
-                    tracing::warn!(
-                        "the file does not say how to split text: tokenizer.ggml.pre is missing"
-                    );
-                }
-                let pre = pre::named(name)?;
-                if model == "gpt2" {
-                    defaults.eos = Some(11);
-                    defaults.bos = Some(11).filter(|_| !pre.no_default_bos);
-                }
-                let bpe = Bpe::load(metadata, pre)?;
-                let raw = pre.raw;
-                (Model::Bpe { bpe, raw }, pre.add_bos)
-            }
-            other => return Err(TokenizerError::UnsupportedModel(other.into())),
-        };
-        let vocab = Vocab::load(metadata, defaults)?;
-        let partition = Partition::new(&vocab, right_stripping(metadata)?)?;
-        let tokenizer = Self {
-            add_bos: flag("add_bos_token", default_bos)?,
-            add_eos: flag("add_eos_token", false)?,
-            vocab,
-            partition,
-            model,
-        };
-        let special = &tokenizer.vocab.special;
-        let needed = [
-            ("bos", tokenizer.add_bos, special.bos),
-            ("eos", tokenizer.add_eos, special.eos),
-        ];
-        for (name, adds, id) in needed {
-            if adds && id.is_none() {
-                return Err(metadata
-                    .missing(&format!("tokenizer.ggml.{name}_token_id"))
-                    .into());
-            }
-        }
-        Ok(tokenizer)
-    }
-
     pub(super) fn encode(
         &self,
         text: &str,
         options: EncodeOptions,
     ) -> Result<Vec<u32>, TokenizerError> {
-        let special = &self.vocab.special;
         let mut ids = Vec::new();
-        if options.add_special && self.add_bos {
-            ids.extend(special.bos);
+        if options.add_special {
+            ids.extend(self.bos);
         }
-        let before_text = ids.len();
+        // A space is put before the text, and again after each special token.
         let mut after_special = true;
-        for fragment in self
-            .partition
-            .split(text, &self.vocab, options.parse_special)
-        {
+        for fragment in self.partition.split(text, options.parse_special) {
             match fragment {
                 Fragment::Token(id) => {
                     ids.push(id);
                     after_special = true;
                 }
                 Fragment::Text(text) => {
-                    self.encode_text(text, after_special, &mut ids)?;
+                    match &self.model {
+                        Model::Spm {
+                            model,
+                            add_space_prefix,
+                        } => {
+                            let prefix = *add_space_prefix && after_special;
+                            model.encode(&self.vocab, text, prefix, &mut ids)?;
+                        }
+                        Model::Bpe(model) => model.encode(text, &mut ids)?,
+                    }
                     after_special = false;
                 }
             }
         }
-        if before_text > 0 && ids.get(before_text) == special.bos.as_ref() {
-            tracing::warn!("the prompt begins with a second beginning-of-sequence token");
-        }
-        if options.add_special && self.add_eos {
-            ids.extend(special.eos);
+        if options.add_special {
+            ids.extend(&self.end);
         }
         Ok(ids)
     }
 
-    fn encode_text(
+    pub(super) fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    pub(super) fn token_text(&self, id: u32) -> Option<String> {
+        self.vocab.text(id)
+    }
+
+    pub(super) fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        self.piece(id).map(Cow::into_owned)
+    }
+
+    pub(super) fn id_of(&self, token: &str) -> Option<u32> {
+        self.vocab.id(token.as_bytes())
+    }
+
+    pub(super) fn is_special(&self, id: u32) -> bool {
+        matches!(self.vocab.kind(id), Some(Kind::Control | Kind::Unknown))
+    }
+
+    /// What an id adds to the text.
+    fn piece(&self, id: u32) -> Option<Cow<'_, [u8]>> {
+        let token = self.vocab.bytes(id)?;
+        Some(match (self.vocab.kind(id)?, &self.model) {
+            (Kind::Control | Kind::Unknown | Kind::UserDefined, _) => Cow::Borrowed(token),
+            (Kind::Byte, _) => {
+                let byte = std::str::from_utf8(token).ok().and_then(bytes::named_byte);
+                byte.map_or(Cow::Borrowed(token), |byte| Cow::Owned(vec![byte]))
+            }
+            // As in llama.cpp, tokens marked as unused have no text.
+            (Kind::Unused | Kind::Undefined, _) => Cow::Borrowed(&[]),
+            (Kind::Normal, Model::Spm { .. }) => spm::unescape(token),
+            (Kind::Normal, Model::Bpe(model)) if model.is_raw() => spm::unescape(token),
+            (Kind::Normal, Model::Bpe(_)) => {
+                let bytes = std::str::from_utf8(token).ok().and_then(bytes::bytes_of);
+                bytes.map_or(Cow::Borrowed(token), Cow::Owned)
+            }
+        })
+    }
+
+    pub(super) fn decode_state(&self) -> GgufDecodeState {
+        GgufDecodeState {
+            strip_space: matches!(
+                self.model,
+                Model::Spm {
+                    add_space_prefix: true,
+                    ..
+                }
+            ),
+            utf8: Utf8Stream::default(),
+        }
+    }
+
+    pub(super) fn decode_step(
         &self,
-        text: &str,
-        after_special: bool,
-        ids: &mut Vec<u32>,
-    ) -> Result<(), TokenizerError> {
-        match &self.model {
-            Model::Bpe { bpe, .. } => bpe.encode(text, &self.vocab, ids),
-            Model::Spm { add_space_prefix } => {
-                let prefix = if *add_space_prefix && after_special {
-                    "▁"
-                } else {
-                    ""
-                };
-                let text = format!("{prefix}{}", text.replace(' ', "▁"));
-                spm::encode(&text, &self.vocab, ids)
-            }
+        state: &mut GgufDecodeState,
+        id: u32,
+        skip_special: bool,
+        out: &mut String,
+    ) {
+        if skip_special && self.is_special(id) {
+            return;
         }
-    }
-
-    pub(super) fn decode(&self, ids: &[u32], skip_special: bool) -> String {
-        let mut stream = self.stream();
-        let mut text = String::new();
-        for &id in ids {
-            if !(skip_special && self.vocab.is_special(id)) {
-                stream.push(&Piece::Bytes(self.bytes(id)), &mut text);
-            }
+        let Some(piece) = self.piece(id) else { return };
+        let mut piece = piece.as_ref();
+        if std::mem::take(&mut state.strip_space) {
+            piece = piece.strip_prefix(b" ").unwrap_or(piece);
         }
-        stream.finish(&mut text);
-        text
-    }
-
-    /// The bytes that a token stands for.
-    pub(super) fn bytes(&self, id: u32) -> Vec<u8> {
-        let text = self.vocab.text(id).unwrap_or_default();
-        let kind = self.vocab.kind(id);
-        let spaces = || text.replace('▁', " ").into_bytes();
-        if self.vocab.is_special(id) || kind.is(Kind::USER_DEFINED) {
-            return text.as_bytes().to_vec();
-        }
-        if kind.is(Kind::BYTE) {
-            return byte_token(text).into_iter().collect();
-        }
-        if !kind.is(Kind::NORMAL) {
-            return Vec::new();
-        }
-        match &self.model {
-            Model::Spm { .. } | Model::Bpe { raw: true, .. } => spaces(),
-            Model::Bpe { .. } => byte_level::bytes_of(text),
-        }
-    }
-
-    pub(super) fn stream(&self) -> Stream {
-        let strip_space = matches!(
-            self.model,
-            Model::Spm {
-                add_space_prefix: true
-            }
-        );
-        Stream::new(strip_space)
+        state.utf8.push(piece, out);
     }
 }
 
-/// Which special tokens swallow white space is not in GGUF files; llama.cpp
-/// knows it for one family, by the model's name.
-fn right_stripping(metadata: &Metadata) -> Result<impl Fn(&str) -> bool, TokenizerError> {
-    let name = metadata.str("general.name")?.unwrap_or("").to_lowercase();
-    let is_phi3 = name.contains("phi-3") || name.contains("phi3");
-    Ok(move |token: &str| is_phi3 && !matches!(token, "<unk>" | "<s>" | "<|endoftext|>"))
+impl GgufDecodeState {
+    pub(super) fn finish(&mut self, out: &mut String) {
+        self.utf8.finish(out);
+    }
 }

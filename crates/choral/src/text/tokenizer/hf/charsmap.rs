@@ -9,8 +9,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Fails unless walking the table stays inside it for any text.
-pub(super) fn check(base64: &str) -> Result<(), String> {
+/// Fails unless walking the table stays inside it for any text. Returns a bound
+/// for the length of a replacement, in bytes.
+pub(super) fn check(base64: &str) -> Result<usize, String> {
     let bytes = STANDARD
         .decode(base64)
         .map_err(|error| format!("precompiled_charsmap is not base64: {error}"))?;
@@ -62,7 +63,7 @@ pub(super) fn check(base64: &str) -> Result<(), String> {
             open.push(child);
         }
     }
-    Ok(())
+    Ok(blob.split('\0').map(str::len).max().unwrap_or(0))
 }
 
 fn offset(unit: u32) -> usize {

@@ -1,26 +1,27 @@
 //! How much longer a chain of replacements can make a text.
 //!
-//! A tokenizer file may hold any number of `Replace` steps; forty that each
-//! double one letter turn a byte into a terabyte. The bound here is found from
-//! the steps alone, before any text: working backwards, it gives each character
-//! the length that it can have at the end of the chain.
+//! A file may hold any number of replacements: forty that each double one letter
+//! make a terabyte of a byte. The bound here is found from the steps alone, before
+//! there is a text. Working backwards, it gives each character the length that it
+//! can have at the end of the chain.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::charsmap;
 use super::structure::{kind, members};
 
-/// Longest growth, in bytes out for a byte in, that is accepted. Real chains
-/// stay below 40 (compatibility normalisation, then `▁` for each space).
+/// Longest growth, in bytes out for a byte in, that is accepted. Real chains stay
+/// below 20.
 const MAX_GROWTH: f64 = 1024.0;
 
-/// Final bytes that can come from one character entering a step: those listed,
-/// and `other` for each byte of any character not listed.
+/// Final bytes that can come of one character that enters a step: those listed,
+/// and `other` for each byte of a character that is not.
 struct Weights {
     listed: HashMap<char, f64>,
     other: f64,
-    /// Bytes added once, not for each character.
+    /// Bytes that are added once, whatever the text.
     constant: f64,
 }
 
@@ -36,81 +37,84 @@ impl Weights {
 
     /// The largest weight of a byte of any character.
     fn largest(&self) -> f64 {
-        self.listed
-            .iter()
-            .map(|(c, weight)| weight / c.len_utf8() as f64)
-            .fold(self.other, f64::max)
+        let by_byte = |(c, weight): (&char, &f64)| weight / c.len_utf8() as f64;
+        self.listed.iter().map(by_byte).fold(self.other, f64::max)
+    }
+
+    /// Any byte may have become any `factor` bytes.
+    fn mix(&mut self, factor: f64) {
+        self.other = self.largest() * factor;
+        self.listed.clear();
     }
 }
 
-/// Fails if `component` (a normalizer or a decoder) can lengthen text beyond
-/// reason.
-pub(super) fn check(component: &Value) -> Result<(), String> {
+/// Fails if `parts`, which work on each other's output in this order, can lengthen
+/// a text beyond reason, or if a table among them is broken.
+pub(super) fn check<'v>(parts: impl IntoIterator<Item = &'v Value>) -> Result<(), String> {
     let mut steps = Vec::new();
-    flatten(component, &mut steps);
+    for part in parts {
+        flatten(part, &mut steps);
+    }
     let mut weights = Weights {
         listed: HashMap::new(),
         other: 1.0,
         constant: 0.0,
     };
     for step in steps.into_iter().rev() {
-        enter(&mut weights, step);
-        let growth = weights.largest().max(weights.constant / 1024.0);
-        if growth > MAX_GROWTH {
+        enter(&mut weights, step)?;
+        if weights.largest() + weights.constant > MAX_GROWTH {
             return Err(format!(
-                "its replacements can make text more than {MAX_GROWTH} times as long"
+                "its replacements can make a text more than {MAX_GROWTH} times as long"
             ));
         }
     }
     Ok(())
 }
 
-fn flatten<'v>(component: &'v Value, steps: &mut Vec<&'v Value>) {
-    match members(component) {
+fn flatten<'v>(part: &'v Value, steps: &mut Vec<&'v Value>) {
+    match members(part) {
         Some(parts) => parts.iter().for_each(|part| flatten(part, steps)),
-        None => steps.push(component),
+        None => steps.push(part),
     }
 }
 
 /// Turns the weights after `step` into those before it.
-fn enter(weights: &mut Weights, step: &Value) {
-    let content = step.get("content").and_then(Value::as_str).unwrap_or("");
+fn enter(weights: &mut Weights, step: &Value) -> Result<(), String> {
     match kind(step) {
         "Replace" => {
-            let pattern = step.get("pattern");
-            let literal = pattern
-                .and_then(|pattern| pattern.get("String"))
-                .and_then(Value::as_str)
-                .filter(|literal| !literal.is_empty());
-            let replacement = weights.of_text(content);
-            if let Some(literal) = literal {
-                // A match is paid for by its characters, in equal parts.
-                let share = replacement / literal.chars().count() as f64;
-                for c in literal.chars() {
-                    let weight = weights.of_char(c).max(share);
-                    weights.listed.insert(c, weight);
-                }
-            } else {
-                // A regular expression may match anything, and between any two
-                // characters.
+            let replacement = weights.of_text(step["content"].as_str().unwrap_or(""));
+            let pattern = step["pattern"]["String"].as_str().unwrap_or("");
+            if pattern.is_empty() {
+                // An expression may match anything, and between any two characters.
                 weights.constant += replacement;
                 for weight in weights.listed.values_mut() {
                     *weight += replacement;
                 }
                 weights.other += replacement;
+            } else {
+                // A match is paid for by its characters, in equal parts.
+                let share = replacement / pattern.chars().count() as f64;
+                for c in pattern.chars() {
+                    let weight = weights.of_char(c).max(share);
+                    weights.listed.insert(c, weight);
+                }
             }
         }
-        "Prepend" => {
-            let text = step.get("prepend").and_then(Value::as_str).unwrap_or("");
-            weights.constant += weights.of_text(text);
+        "Prepend" => weights.constant += weights.of_text(step["prepend"].as_str().unwrap_or("")),
+        "Precompiled" => {
+            let table = step["precompiled_charsmap"].as_str();
+            let longest = charsmap::check(table.ok_or("no precompiled_charsmap")?)?;
+            weights.mix(longest.max(1) as f64);
         }
-        // The longest compatibility decomposition makes 33 bytes of 3; the
-        // others stay below that. Any character may become any other.
-        "NFC" | "NFD" | "NFKC" | "NFKD" | "Precompiled" | "Lowercase" | "BertNormalizer"
-        | "ByteLevel" | "Nmt" => {
-            weights.other = weights.largest() * 11.0;
-            weights.listed.clear();
+        // Unicode's own tables are bounded, and of no use to repeat.
+        "NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase" | "BertNormalizer" | "Nmt" => {
+            weights.mix(1.0);
         }
+        // Two bytes for one, and perhaps a space before each word.
+        "ByteLevel" => weights.mix(3.0),
+        // Perhaps a character of four bytes before each word.
+        "Metaspace" => weights.mix(5.0),
         _ => {}
     }
+    Ok(())
 }

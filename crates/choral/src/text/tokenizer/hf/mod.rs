@@ -1,245 +1,142 @@
-//! Tokenizers of Hugging Face directories: `tokenizer.json`.
+//! Tokenizers of Hugging Face directories.
 //!
-//! Encoding is done by the `tokenizers` crate. This module reads the file with
-//! bounds, checks what the crate would trust (`structure.rs`, `model.rs`), and
-//! finds the special tokens and the tokens that end a generation in the files
-//! beside it. Special tokens are added around a text as the file's
-//! post-processor says; like transformers 5, `add_bos_token` in
-//! `tokenizer_config.json` is not consulted when there is a `tokenizer.json`.
+//! Owns `tokenizer.json` and what the files beside it say about special tokens.
+//! Encoding is the `tokenizers` crate's; decoding is ours ([`decode`]), because a
+//! stream of ids must become text piece by piece. The crate trusts its files;
+//! [`json`] gives it only what has been checked.
 
 mod charsmap;
+mod decode;
 mod growth;
+mod json;
 mod model;
-mod special;
+mod roles;
 mod structure;
 #[cfg(test)]
 mod tests;
+mod words;
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
-use std::sync::OnceLock;
 
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
-use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
-    Tokenizer,
-};
+use tokenizers::Model as _;
+use tokenizers::tokenizer::{AddedVocabulary, OffsetType};
 
-pub(super) use structure::kind;
+use super::{EncodeOptions, SpecialTokens, TokenizerError};
+use decode::Decoder;
+pub(in crate::text) use decode::HfDecodeState;
+pub(in crate::text) use json::read_text;
+use words::Words;
 
-use super::decode::Style;
-use super::{EncodeOptions, TokenizerError};
-
-/// Largest `tokenizer.json` that is read; the largest real ones have 35 MB.
-const MAX_FILE_BYTES: u64 = 256 << 20;
-
-#[derive(Deserialize)]
-struct TokenizerFile<'a> {
-    version: Option<String>,
-    #[serde(default)]
-    added_tokens: Vec<AddedTokenEntry>,
-    normalizer: Option<Value>,
-    pre_tokenizer: Option<Value>,
-    post_processor: Option<Value>,
-    decoder: Option<Value>,
-    #[serde(borrow)]
-    model: &'a RawValue,
-    // `truncation` and `padding` are left unread: prompts are never cut.
-}
-
-#[derive(Deserialize)]
-struct AddedTokenEntry {
-    id: u32,
-    #[serde(flatten)]
-    token: AddedToken,
-}
-
-/// A loaded `tokenizer.json`.
 #[derive(Debug)]
 pub(super) struct HfTokenizer {
-    inner: Tokenizer,
-    /// The same, but special tokens in a text are ordinary text. Made when
-    /// first asked for: it is a second copy of the vocabulary.
-    literal: OnceLock<Box<Tokenizer>>,
-    pub(super) style: Style,
+    inner: tokenizers::Tokenizer,
+    /// As in `inner`, but blind to special tokens in text.
+    plain: AddedVocabulary,
+    words: Words,
+    decoder: Decoder,
+    vocab_size: usize,
 }
 
-/// What the files beside `tokenizer.json` say.
-#[derive(Debug, Default)]
-pub(super) struct Extras {
-    /// `bos_token` and the like, by name.
-    pub(super) special_tokens: BTreeMap<String, String>,
-    pub(super) eos_token_ids: Vec<u32>,
+/// Reads the tokenizer of a directory, and which tokens have a role.
+pub(super) fn load(directory: &Path) -> Result<(HfTokenizer, SpecialTokens), TokenizerError> {
+    let path = directory.join("tokenizer.json");
+    if !path.exists() {
+        return Err(TokenizerError::Missing {
+            path: directory.to_path_buf(),
+            expected: "tokenizer.json".to_owned(),
+        });
+    }
+    let loaded = json::read(&path)?;
+    let mut inner = loaded.tokenizer;
+    let special = roles::apply(directory, &mut inner)?;
+    let mut plain = inner.get_added_vocabulary().clone();
+    plain.set_encode_special_tokens(true);
+    let words = Words::new(inner.get_pre_tokenizer())
+        .map_err(|error| TokenizerError::invalid(&path, "pre_tokenizer", error))?;
+    let tokenizer = HfTokenizer {
+        inner,
+        plain,
+        words,
+        decoder: loaded.decoder,
+        vocab_size: loaded.vocab_size,
+    };
+    Ok((tokenizer, special))
 }
 
 impl HfTokenizer {
-    /// Loads the tokenizer of the directory `path`.
-    pub(super) fn load(path: &Path) -> Result<(Self, Extras), TokenizerError> {
-        let file = path.join("tokenizer.json");
-        let json = read_text(&file)?;
-        let invalid = |what: String| TokenizerError::Invalid {
-            file: file.clone(),
-            what,
-        };
-        let mut tokenizer = Self::parse(&json).map_err(invalid)?;
-        let extras = special::read(path, &mut tokenizer.inner).map_err(|error| match error {
-            special::SpecialError::File(error) => error.into(),
-            special::SpecialError::Token(what) => invalid(what),
-        })?;
-        Ok((tokenizer, extras))
-    }
-
-    fn parse(json: &str) -> Result<Self, String> {
-        let parsed: TokenizerFile = serde_json::from_str(json).map_err(|e| e.to_string())?;
-        if let Some(version) = parsed
-            .version
-            .as_deref()
-            .filter(|version| *version != "1.0")
-        {
-            return Err(format!("version `{version}` is not supported"));
-        }
-        let mut tokenizer = Tokenizer::new(model::parse(parsed.model)?);
-        if let Some(normalizer) = &parsed.normalizer {
-            structure::check_normalizer(normalizer).map_err(in_part("normalizer"))?;
-            let normalizer: NormalizerWrapper = build("normalizer", normalizer)?;
-            tokenizer
-                .with_normalizer(Some(normalizer))
-                .map_err(|error| format!("normalizer: {error}"))?;
-        }
-        if let Some(pre_tokenizer) = &parsed.pre_tokenizer {
-            structure::check_pre_tokenizer(pre_tokenizer).map_err(in_part("pre_tokenizer"))?;
-            let pre_tokenizer: PreTokenizerWrapper = build("pre_tokenizer", pre_tokenizer)?;
-            tokenizer.with_pre_tokenizer(Some(pre_tokenizer));
-        }
-        if let Some(decoder) = &parsed.decoder {
-            structure::check_decoder(decoder).map_err(in_part("decoder"))?;
-            let decoder: DecoderWrapper = build("decoder", decoder)?;
-            tokenizer.with_decoder(Some(decoder));
-        }
-        add_tokens(&mut tokenizer, parsed.added_tokens)?;
-        if let Some(processor) = &parsed.post_processor {
-            let has_token =
-                |id: u64| u32::try_from(id).is_ok_and(|id| tokenizer.id_to_token(id).is_some());
-            structure::check_post_processor(processor, &has_token)
-                .map_err(in_part("post_processor"))?;
-            let processor: PostProcessorWrapper = build("post_processor", processor)?;
-            tokenizer.with_post_processor(Some(processor));
-        }
-        Ok(Self {
-            inner: tokenizer,
-            literal: OnceLock::new(),
-            style: Style::of_decoder(parsed.decoder.as_ref()),
-        })
-    }
-
     pub(super) fn encode(
         &self,
         text: &str,
         options: EncodeOptions,
     ) -> Result<Vec<u32>, TokenizerError> {
-        let tokenizer = if options.parse_special {
-            &self.inner
-        } else {
-            self.literal.get_or_init(|| {
-                let mut literal = Box::new(self.inner.clone());
-                literal.set_encode_special_tokens(true);
-                literal
-            })
+        let encode = || {
+            let added = if options.parse_special {
+                self.inner.get_added_vocabulary()
+            } else {
+                &self.plain
+            };
+            let mut words = added.extract_and_normalize(self.inner.get_normalizer(), text);
+            self.words.split(&mut words)?;
+            let model = self.inner.get_model();
+            model.tokenize_in_pretokenized(&mut words, None)?;
+            let encoding = words.into_encoding(None, 0, OffsetType::None)?;
+            self.inner.post_process(encoding, None, options.add_special)
         };
-        tokenizer
-            .encode_fast(text, options.add_special)
-            .map(|encoding| encoding.get_ids().to_vec())
-            .map_err(|error| TokenizerError::Encode(error.to_string()))
+        match encode() {
+            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Err(error) => Err(TokenizerError::Failed(error.to_string())),
+        }
     }
 
-    pub(super) fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        self.inner
-            .decode(ids, skip_special)
-            .map_err(|error| TokenizerError::Decode(error.to_string()))
+    pub(super) fn vocab_size(&self) -> usize {
+        self.vocab_size
     }
 
     pub(super) fn token_text(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
+    pub(super) fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        let token = self.inner.id_to_token(id)?;
+        if self.is_special_text(&token) {
+            return Some(token.into_bytes());
+        }
+        Some(self.decoder.bytes(token))
+    }
+
     pub(super) fn id_of(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
-    pub(super) fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
-    }
-
     pub(super) fn is_special(&self, id: u32) -> bool {
-        let added = self.inner.get_added_vocabulary();
-        self.inner
-            .id_to_token(id)
-            .is_some_and(|token| added.is_special_token(&token))
+        let token = self.token_text(id);
+        token.is_some_and(|token| self.is_special_text(&token))
     }
-}
 
-fn in_part(part: &'static str) -> impl Fn(String) -> String {
-    move |what| format!("{part}: {what}")
-}
+    fn is_special_text(&self, token: &str) -> bool {
+        self.inner.get_added_vocabulary().is_special_token(token)
+    }
 
-fn build<T: for<'de> Deserialize<'de>>(part: &str, value: &Value) -> Result<T, String> {
-    T::deserialize(value).map_err(|error| format!("{part}: {error}"))
-}
+    pub(super) fn decode_state(&self) -> HfDecodeState {
+        self.decoder.start()
+    }
 
-/// Adds the file's own list of tokens. The crate numbers tokens that the model
-/// does not have by itself; that its numbers are the file's is checked after.
-fn add_tokens(tokenizer: &mut Tokenizer, entries: Vec<AddedTokenEntry>) -> Result<(), String> {
-    let ids: Vec<(String, u32)> = entries
-        .iter()
-        .filter(|entry| !entry.token.content.is_empty())
-        .map(|entry| (entry.token.content.clone(), entry.id))
-        .collect();
-    tokenizer
-        .add_tokens(entries.into_iter().map(|entry| entry.token))
-        .map_err(|error| format!("added_tokens: {error}"))?;
-    for (content, id) in ids {
-        match tokenizer.token_to_id(&content) {
-            Some(found) if found == id => {}
-            found => {
-                return Err(format!(
-                    "added token `{content}` has id {id}, but the vocabulary gives it {found:?}"
-                ));
-            }
+    pub(super) fn decode_step(
+        &self,
+        state: &mut HfDecodeState,
+        id: u32,
+        skip_special: bool,
+        out: &mut String,
+    ) {
+        let Some(token) = self.token_text(id) else {
+            return;
+        };
+        if !(skip_special && self.is_special_text(&token)) {
+            self.decoder.push(state, token, out);
         }
     }
-    Ok(())
-}
 
-/// Reads a file of at most [`MAX_FILE_BYTES`] as UTF-8.
-pub(in crate::text) fn read_text(path: &Path) -> Result<String, TokenizerError> {
-    let failed = |source| TokenizerError::Io {
-        path: path.to_path_buf(),
-        source,
-    };
-    let kind = std::fs::metadata(path).map_err(failed)?;
-    if !kind.is_file() {
-        return Err(TokenizerError::Invalid {
-            file: path.to_path_buf(),
-            what: "not a regular file".into(),
-        });
+    pub(super) fn decode_finish(&self, state: &mut HfDecodeState, out: &mut String) {
+        self.decoder.finish(state, out);
     }
-    let bytes = kind.len();
-    if bytes > MAX_FILE_BYTES {
-        return Err(TokenizerError::TooLarge {
-            path: path.to_path_buf(),
-            bytes,
-            limit: MAX_FILE_BYTES,
-        });
-    }
-    let mut text = String::new();
-    File::open(path)
-        .map_err(failed)?
-        .take(MAX_FILE_BYTES)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    Ok(text)
 }

@@ -9,8 +9,6 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{charsmap, growth};
-
 const NORMALIZERS: [&str; 14] = [
     "BertNormalizer",
     "ByteLevel",
@@ -41,11 +39,10 @@ const PRE_TOKENIZERS: [&str; 12] = [
     "Whitespace",
     "WhitespaceSplit",
 ];
-const DECODERS: [&str; 10] = [
+const DECODERS: [&str; 9] = [
     "BPEDecoder",
     "ByteFallback",
     "ByteLevel",
-    "CTC",
     "Fuse",
     "Metaspace",
     "Replace",
@@ -55,7 +52,7 @@ const DECODERS: [&str; 10] = [
 ];
 
 /// The `type` of a component; empty if it has none.
-pub(in crate::text::tokenizer) fn kind(component: &Value) -> &str {
+pub(super) fn kind(component: &Value) -> &str {
     component.get("type").and_then(Value::as_str).unwrap_or("")
 }
 
@@ -89,14 +86,7 @@ fn for_each(
 }
 
 pub(super) fn check_normalizer(normalizer: &Value) -> Result<(), String> {
-    for_each(normalizer, &NORMALIZERS, &|step| match kind(step) {
-        "Precompiled" => {
-            let table = step.get("precompiled_charsmap").and_then(Value::as_str);
-            charsmap::check(table.ok_or("no precompiled_charsmap")?)
-        }
-        _ => Ok(()),
-    })?;
-    growth::check(normalizer)
+    for_each(normalizer, &NORMALIZERS, &|_| Ok(()))
 }
 
 pub(super) fn check_pre_tokenizer(pre_tokenizer: &Value) -> Result<(), String> {
@@ -110,8 +100,7 @@ pub(super) fn check_pre_tokenizer(pre_tokenizer: &Value) -> Result<(), String> {
 }
 
 pub(super) fn check_decoder(decoder: &Value) -> Result<(), String> {
-    for_each(decoder, &DECODERS, &|_| Ok(()))?;
-    growth::check(decoder)
+    for_each(decoder, &DECODERS, &|_| Ok(()))
 }
 
 /// `has_token` tells whether an id is in the vocabulary.

@@ -1,0 +1,311 @@
+//! The promise: what a sequence gets does not depend on what shares its batch.
+//!
+//! Every request is first run alone, on one thread, with nothing cached. Then the
+//! same requests run together in many ways, and tokens and log-probabilities must be
+//! the same bit for bit.
+
+use choral::engine::batch::BLOCK_TOKENS;
+use choral::engine::{EngineMetrics, GenerationStream, StreamEvent};
+use choral::{Engine, Prompt, Request, RequestOutput, SamplingParams};
+use std::path::{Path, PathBuf};
+
+const NUM_REQUESTS: usize = 64;
+
+/// The model that ships (`None`), and golden ones with biases, head norms and
+/// frequencies of their own.
+fn models() -> [Option<PathBuf>; 3] {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models");
+    [
+        None,
+        Some(golden.join("qwen3/hf")),
+        Some(golden.join("tinyllama/gguf/tinyllama-Q4_0.gguf")),
+    ]
+}
+
+/// A way to run requests together.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    together: usize,
+    threads: usize,
+    prefill_chunk: usize,
+    prefix_caching: bool,
+    /// Blocks of keys and values; `None`: plenty.
+    num_blocks: Option<usize>,
+    /// Submit the second half only when the first has begun to answer.
+    in_two_waves: bool,
+}
+
+const PLENTY: Way = Way {
+    together: 64,
+    threads: 2,
+    prefill_chunk: 64,
+    prefix_caching: true,
+    num_blocks: None,
+    in_two_waves: false,
+};
+
+const WAYS: [Way; 10] = [
+    Way {
+        together: 1,
+        threads: 2,
+        prefill_chunk: 512,
+        ..PLENTY
+    },
+    Way {
+        together: 2,
+        threads: 1,
+        prefill_chunk: 1,
+        ..PLENTY
+    },
+    Way {
+        together: 3,
+        prefill_chunk: 7,
+        prefix_caching: false,
+        ..PLENTY
+    },
+    Way {
+        together: 7,
+        threads: 1,
+        prefill_chunk: 16,
+        in_two_waves: true,
+        ..PLENTY
+    },
+    Way {
+        together: 16,
+        prefill_chunk: 33,
+        ..PLENTY
+    },
+    Way {
+        together: 33,
+        threads: 1,
+        prefill_chunk: 512,
+        in_two_waves: true,
+        ..PLENTY
+    },
+    Way {
+        together: 64,
+        prefill_chunk: 128,
+        prefix_caching: false,
+        ..PLENTY
+    },
+    Way {
+        together: 64,
+        prefill_chunk: 2,
+        in_two_waves: true,
+        ..PLENTY
+    },
+    // So little memory that sequences are put back and computed again all the time.
+    Way {
+        num_blocks: Some(32),
+        prefill_chunk: 50,
+        ..PLENTY
+    },
+    Way {
+        num_blocks: Some(24),
+        prefix_caching: false,
+        threads: 1,
+        ..PLENTY
+    },
+];
+
+/// Numbers that look random and are the same everywhere.
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) as usize % n
+    }
+}
+
+/// Prompts from 1 to 180 tokens, half of them with a common beginning; answers from 1
+/// to 113 tokens (so some end early), drawn in different ways.
+fn requests() -> Vec<Request> {
+    let mut noise = Noise(7);
+    let common: Vec<u32> = (0..70).map(|i| 20 + i % 60).collect();
+    (0..NUM_REQUESTS)
+        .map(|i| {
+            let mut prompt = if i % 2 == 0 {
+                common.clone()
+            } else {
+                Vec::new()
+            };
+            let own = 1 + noise.below(110);
+            prompt.extend((0..own).map(|_| 10 + noise.below(500) as u32));
+            let temperature = [0.0, 0.8, 1.3][i % 3];
+            let params = SamplingParams {
+                n: if i % 16 == 5 { 3 } else { 1 },
+                // Long answers outgrow the room that admission left them.
+                max_tokens: Some((if i % 4 == 0 { 90 } else { 1 }) + noise.below(24) as u32),
+                ignore_eos: i % 4 == 0,
+                temperature,
+                top_k: [0, 40][i % 2],
+                top_p: [1.0, 0.9, 0.95][i % 3],
+                repetition_penalty: [1.0, 1.2][i / 2 % 2],
+                seed: Some(i as u64),
+                logprobs: Some(2),
+                prompt_logprobs: (i % 8 == 3).then_some(1),
+                ..SamplingParams::default()
+            };
+            Request::new(Prompt::Tokens(prompt))
+                .with_id(i.to_string())
+                .with_params(params)
+        })
+        .collect()
+}
+
+/// What must not change: everything but times and what came from the cache.
+fn essence(output: &RequestOutput) -> String {
+    let answers = output.outputs.iter().map(|o| {
+        let logprobs = o.logprobs.as_ref().map(|all| {
+            let bits =
+                |l: &choral::engine::request::TokenLogprob| (l.token_id, l.logprob.to_bits());
+            all.iter()
+                .map(|p| (bits(&p.chosen), p.top.iter().map(bits).collect::<Vec<_>>()))
+                .collect::<Vec<_>>()
+        });
+        format!(
+            "{} {:?} {:?} {:?} {logprobs:?}",
+            o.index, o.token_ids, o.text, o.finish_reason
+        )
+    });
+    let prompt: Option<Vec<_>> = output.prompt_logprobs.as_ref().map(|all| {
+        all.iter()
+            .map(|p| p.as_ref().map(|p| p.chosen.logprob.to_bits()))
+            .collect()
+    });
+    format!("{} {prompt:?}", answers.collect::<Vec<_>>().join("\n"))
+}
+
+fn engine(model: Option<&PathBuf>, way: &Way) -> Engine {
+    let mut builder = Engine::builder();
+    if let Some(path) = model {
+        builder = builder.model(path);
+    }
+    let limits = |builder: choral::EngineBuilder| {
+        builder
+            .threads(way.threads)
+            .max_num_seqs(way.together)
+            .max_num_batched_tokens(512)
+            .prefill_chunk(way.prefill_chunk)
+            .prefix_caching(way.prefix_caching)
+    };
+    let Some(num_blocks) = way.num_blocks else {
+        return limits(builder)
+            .max_model_len(512)
+            .build()
+            .expect("an engine");
+    };
+    let file = builder.open().expect("a model");
+    let (architecture, hyper) = choral::model::Hyper::open(&file).expect("a known family");
+    let spec = (architecture.spec)(&hyper).expect("a good configuration");
+    let block = spec.kv_block_bytes(choral::model::Numeric::Bf16);
+    limits(builder)
+        .max_model_len(num_blocks * BLOCK_TOKENS)
+        .kv_memory(block * num_blocks as u64)
+        .build()
+        .expect("an engine")
+}
+
+fn run(model: Option<&PathBuf>, way: &Way, order: &[usize]) -> (Vec<String>, EngineMetrics) {
+    let engine = engine(model, way);
+    let requests = requests();
+    let submit = |i: &usize| {
+        engine
+            .submit_wait(requests[*i].clone())
+            .expect("a good request")
+    };
+    let (first, second) = order.split_at(if way.in_two_waves { order.len() / 2 } else { 0 });
+    let mut streams: Vec<GenerationStream> = first.iter().map(submit).collect();
+    if let Some(stream) = streams.last_mut() {
+        // The first wave is on its way when the second comes.
+        assert!(!matches!(
+            stream.next_event(),
+            None | Some(StreamEvent::Finished(_))
+        ));
+    }
+    streams.extend(second.iter().map(submit));
+    let mut results = vec![String::new(); NUM_REQUESTS];
+    for stream in streams {
+        let output = stream.wait();
+        let i: usize = output.request_id.parse().expect("a number");
+        results[i] = essence(&output);
+    }
+    (results, engine.metrics())
+}
+
+fn check(model: Option<&PathBuf>) {
+    let alone = Way {
+        together: 1,
+        threads: 1,
+        prefix_caching: false,
+        ..PLENTY
+    };
+    let engine_alone = engine(model, &alone);
+    let want: Vec<String> = requests()
+        .into_iter()
+        .map(|request| essence(&engine_alone.submit(request).expect("a good request").wait()))
+        .collect();
+    drop(engine_alone);
+    let mut noise = Noise(99);
+    for way in WAYS {
+        let mut order: Vec<usize> = (0..NUM_REQUESTS).collect();
+        for i in (1..order.len()).rev() {
+            order.swap(i, noise.below(i + 1));
+        }
+        let (got, metrics) = run(model, &way, &order);
+        for i in 0..NUM_REQUESTS {
+            assert_eq!(got[i], want[i], "{model:?}: request {i} in {way:?}");
+        }
+        if way.num_blocks.is_some() {
+            assert!(metrics.num_preemptions > 0, "{way:?} was meant to preempt");
+        }
+        if way.prefix_caching && way.num_blocks.is_none() {
+            assert!(
+                metrics.prefix_hit_tokens > 0,
+                "{way:?} was meant to hit the cache"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_model_that_ships_gives_each_sequence_what_it_gets_alone() {
+    check(models()[0].as_ref());
+}
+
+#[test]
+fn a_model_with_head_norms_gives_each_sequence_what_it_gets_alone() {
+    check(models()[1].as_ref());
+}
+
+#[test]
+fn a_quantised_model_gives_each_sequence_what_it_gets_alone() {
+    check(models()[2].as_ref());
+}
+
+#[test]
+fn instruction_sets_agree() {
+    let requests: Vec<Request> = requests().into_iter().take(12).collect();
+    let results: Vec<Vec<String>> = choral_kernels::Isa::available()
+        .into_iter()
+        .map(|isa| {
+            let engine = Engine::builder()
+                .isa(isa)
+                .max_model_len(512)
+                .build()
+                .expect("an engine");
+            let outputs = engine.generate_requests(requests.clone());
+            outputs
+                .iter()
+                .map(|o| essence(o.as_ref().expect("a good request")))
+                .collect()
+        })
+        .collect();
+    for other in &results[1..] {
+        assert_eq!(*other, results[0]);
+    }
+}
