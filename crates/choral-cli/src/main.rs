@@ -56,7 +56,16 @@ fn main() -> ExitCode {
 
 /// Log lines go to standard error: warnings, or what `RUST_LOG` asks for.
 fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let usual = || EnvFilter::new("warn");
+    let filter = if wanted.is_empty() {
+        usual()
+    } else {
+        EnvFilter::try_new(&wanted).unwrap_or_else(|error| {
+            let _ = writeln!(io::stderr(), "choral: RUST_LOG is not understood: {error}");
+            usual()
+        })
+    };
     let wants_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

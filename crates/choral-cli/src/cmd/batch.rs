@@ -21,6 +21,7 @@ use clap::ValueEnum;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 /// Exit code when some rows are in error.
 const EXIT_SOME_FAILED: u8 = 3;
@@ -120,12 +121,15 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
 
     let mut chat = Chat::new(&engine, &args)?;
-    let mut reader = RowReader::new(input.reader, input.format, params);
-    let rows = reader.by_ref().map(|row| {
+    let reader = RowReader::new(input.reader, input.format, params);
+    let num_blank_lines = reader.num_blank_lines();
+    let (is_chat, template) = (args.chat, args.template.clone());
+    let rows = reader.map(move |row| {
         let mut row = row?;
+        let line = row.head.line;
         row.work = row
             .work
-            .and_then(|work| chat_work(&args, row.head.line, work));
+            .and_then(|work| chat_work(is_chat, &template, line, work));
         Ok(row)
     });
     let output = files::Output::open(&args.output, args.overwrite)?;
@@ -147,18 +151,23 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let summary = job.run(rows, &mut answers)?;
     drop(guard);
     answers.progress.finish(&summary, seed);
-    Ok(finish(&summary, reader.num_blank_lines(), args.quiet))
+    let num_blank_lines = num_blank_lines.load(Ordering::Relaxed);
+    Ok(finish(&summary, num_blank_lines, args.quiet))
 }
 
 /// What `--chat` and `--system` make of a row.
-fn chat_work(args: &Args, line: u64, work: RowWork) -> Result<RowWork, RowError> {
+fn chat_work(
+    is_chat: bool,
+    template: &TemplateArgs,
+    line: u64,
+    work: RowWork,
+) -> Result<RowWork, RowError> {
     let RowWork { input, params } = work;
-    let template = &args.template;
     let input = match input {
-        RowInput::Prompt(Prompt::Text(text)) if args.chat => {
+        RowInput::Prompt(Prompt::Text(text)) if is_chat => {
             RowInput::Chat(ChatInput::new(template.conversation(&text)))
         }
-        RowInput::Prompt(Prompt::Tokens(_)) if args.chat => {
+        RowInput::Prompt(Prompt::Tokens(_)) if is_chat => {
             return Err(RowError {
                 code: RowCode::InvalidPrompt,
                 message: "`prompt` is a list of token ids, expected text for --chat".to_owned(),
@@ -225,9 +234,7 @@ impl Sink for Answers {
 
 fn finish(summary: &JobSummary, num_blank_lines: u64, is_quiet: bool) -> ExitCode {
     if num_blank_lines > 0 && !is_quiet {
-        tell(&format!(
-            "{num_blank_lines} blank lines of the input were passed over"
-        ));
+        tell(&format!("blank lines passed over: {num_blank_lines}"));
     }
     if summary.is_stopped {
         tell(&format!(

@@ -9,6 +9,7 @@ use choral::engine::{Prompt, Request, StepStats};
 use choral::sampling::SamplingParams;
 use clap::ValueEnum;
 use serde::Serialize;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 
@@ -105,20 +106,24 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
          (--kv-memory)",
         info.plan.kv_bytes()
     );
+    let mut out = io::stdout();
     if args.output_format == Format::Md {
-        println!(
+        writeln!(
+            out,
             "{}: {}, {}, {} threads\n",
             info.path.display(),
             info.plan.numeric.name(),
             info.isa,
             info.threads
-        );
-        println!(
+        )?;
+        writeln!(
+            out,
             "|   PP |   TG |   PL |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |"
-        );
-        println!(
+        )?;
+        writeln!(
+            out,
             "|-----:|-----:|-----:|-------:|---------:|---------:|---------:|---------:|---------:|---------:|"
-        );
+        )?;
     }
     // The first step touches memory for the first time: it is not counted.
     measure(&engine, &steps, (16, 2, 1), false)?;
@@ -126,19 +131,20 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         for &tg in &args.generated_tokens {
             for &pl in &args.parallel {
                 let row = measure(&engine, &steps, (pp, tg, pl), args.shared_prompt)?;
-                print(&row, args.output_format)?;
+                print(&mut out, &row, args.output_format)?;
             }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(row: &Row, format: Format) -> Result<()> {
+fn print(out: &mut dyn Write, row: &Row, format: Format) -> Result<()> {
     if format == Format::Jsonl {
-        println!("{}", serde_json::to_string(row)?);
+        writeln!(out, "{}", serde_json::to_string(row)?)?;
         return Ok(());
     }
-    println!(
+    writeln!(
+        out,
         "| {:4} | {:4} | {:4} | {:6} | {:8.3} | {:8.2} | {:8.3} | {:8.2} | {:8.3} | {:8.2} |",
         row.pp,
         row.tg,
@@ -150,7 +156,7 @@ fn print(row: &Row, format: Format) -> Result<()> {
         row.speed_tg,
         row.t,
         row.speed
-    );
+    )?;
     Ok(())
 }
 

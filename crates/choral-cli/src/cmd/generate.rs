@@ -91,6 +91,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let stream = engine.submit(request)?;
     let mut listener = Listener::new(stream);
     let guard = interrupt.during(listener.canceller());
+    tracing::debug!("generating");
     let is_live = !args.quiet && !args.json && out.is_terminal();
     let mut live = is_live.then(|| Live::new(params.n as usize, shown_prompt));
     let output = listen(&mut listener, live.as_mut())?;
@@ -240,7 +241,11 @@ fn finish(answer: &Answer, is_interrupted: bool) -> Result<ExitCode> {
         anyhow::bail!("{}", error.message);
     }
     if is_interrupted {
-        eprintln!("choral: interrupted; this is what was done by then");
+        // A closed standard error has nobody to tell.
+        let _ = writeln!(
+            io::stderr(),
+            "choral: interrupted; this is what was done by then"
+        );
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)

@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, BufRead};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How an input file is to be read. Blank lines are passed over in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +155,7 @@ pub struct RowReader<R> {
     format: InputFormat,
     base: SamplingParams,
     next_index: u64,
-    num_blank_lines: u64,
+    num_blank_lines: Arc<AtomicU64>,
     /// The ids so far, to find the one that comes twice: 16 bytes a row.
     seen: HashSet<u128>,
 }
@@ -166,14 +168,15 @@ impl<R: BufRead> RowReader<R> {
             format,
             base,
             next_index: 0,
-            num_blank_lines: 0,
+            num_blank_lines: Arc::default(),
             seen: HashSet::new(),
         }
     }
 
-    /// Lines without content so far; they are no rows.
-    pub fn num_blank_lines(&self) -> u64 {
-        self.num_blank_lines
+    /// Counts the lines without content, which are no rows, while another thread
+    /// reads.
+    pub fn num_blank_lines(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.num_blank_lines)
     }
 
     fn row(&mut self, line: Line) -> Row {
@@ -254,7 +257,7 @@ impl<R: BufRead> Iterator for RowReader<R> {
                 Err(error) => return Some(Err(error)),
             };
             if line.text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
-                self.num_blank_lines += 1;
+                self.num_blank_lines.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             return Some(Ok(self.row(line)));

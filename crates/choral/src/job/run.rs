@@ -1,20 +1,25 @@
 //! Puts rows through an engine and hands out their answers in order.
 //!
-//! One thread does it all: it reads a row when there is room for one, submits it,
-//! and sleeps until the engine's output thread wakes it because a row is done. Rows
-//! in flight and answers that wait for an earlier one are bounded, so memory does
-//! not grow with the file. Read [`Job::run`] first.
+//! One thread reads rows, so that a slow source holds up nothing else. The caller's
+//! submits them and hands out answers; it sleeps until there is a row to submit, or
+//! until the engine's output thread wakes it because one is done. Rows that are
+//! read, that run, and that wait for an earlier one are bounded, so memory does not
+//! grow with the file. Read [`Job::run`] first.
 
 use super::answer::Answer;
 use super::row::{ChatInput, Row, RowCode, RowError, RowHead, RowInput, RowWork};
 use crate::engine::{Engine, Prompt, Request, RequestOutput, SubmitError};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, never, select};
 use std::collections::VecDeque;
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, JoinHandle};
+
+/// How many rows are read before there is room to run them.
+const ROWS_AHEAD: usize = 16;
 
 /// Where answers go.
 pub trait Sink {
@@ -85,6 +90,9 @@ pub enum JobError {
     /// The input cannot be read on. All rows before have been answered.
     #[error("cannot read the input")]
     Input(#[source] io::Error),
+    /// There is no thread to read the input with.
+    #[error("cannot start a thread for the input")]
+    Thread(#[source] io::Error),
     /// An answer cannot be written.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
@@ -156,14 +164,21 @@ pub struct Job<'a> {
 impl Job<'_> {
     /// Runs `rows` and gives their answers to `sink`, both in order.
     ///
+    /// `rows` is read by a thread of its own, which ends when it next yields after
+    /// the job has ended.
+    ///
     /// # Errors
     /// The input, the output or the engine fails. What is wrong with a row is its
     /// answer.
+    ///
+    /// # Panics
+    /// If `rows` does.
     pub fn run(
         self,
-        rows: impl Iterator<Item = io::Result<Row>>,
+        rows: impl Iterator<Item = io::Result<Row>> + Send + 'static,
         sink: &mut dyn Sink,
     ) -> Result<JobSummary, JobError> {
+        let mut source = Source::start(rows).map_err(JobError::Thread)?;
         let mut run = Run {
             job: self,
             sink,
@@ -172,8 +187,40 @@ impl Job<'_> {
             num_running: 0,
             summary: JobSummary::default(),
         };
-        run.rows(rows)?;
+        run.rows(&mut source)?;
         Ok(run.summary)
+    }
+}
+
+/// Rows as another thread reads them.
+struct Source {
+    rows: Receiver<io::Result<Row>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Source {
+    fn start(rows: impl Iterator<Item = io::Result<Row>> + Send + 'static) -> io::Result<Self> {
+        let (sender, receiver) = crossbeam_channel::bounded(ROWS_AHEAD);
+        let thread = thread::Builder::new().name("choral-rows".to_owned());
+        let thread = thread.spawn(move || {
+            for row in rows {
+                if sender.send(row).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self {
+            rows: receiver,
+            thread: Some(thread),
+        })
+    }
+
+    /// Called when there are no more rows: a reader that failed must not pass for
+    /// one that has come to the end.
+    fn end(&mut self) {
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 
@@ -198,31 +245,35 @@ struct Run<'a, 'b> {
 }
 
 impl Run<'_, '_> {
-    fn rows(&mut self, rows: impl Iterator<Item = io::Result<Row>>) -> Result<(), JobError> {
+    fn rows(&mut self, source: &mut Source) -> Result<(), JobError> {
         let JobLimits {
             max_running,
             max_window,
         } = self.job.limits;
-        let mut rows = rows.fuse();
+        let wakeups = self.job.stop.receiver.clone();
+        let no_rows = never();
         let mut is_ended = false;
         let mut input_error = None;
-        loop {
-            while !is_ended && self.num_running < max_running && self.slots.len() < max_window {
-                match rows.next() {
-                    Some(Ok(row)) => self.take(row)?,
-                    Some(Err(error)) => input_error = Some(error),
-                    None => is_ended = true,
-                }
-                self.obey_all();
-                is_ended |= self.summary.is_stopped || input_error.is_some();
+        while !is_ended || self.num_running > 0 {
+            let has_room = self.num_running < max_running && self.slots.len() < max_window;
+            let rows = if has_room && !is_ended {
+                &source.rows
+            } else {
+                &no_rows
+            };
+            select! {
+                recv(wakeups) -> wakeup => self.obey(wakeup.expect("`self.job` has a sender")),
+                recv(rows) -> row => match row {
+                    Ok(Ok(row)) => self.take(row)?,
+                    Ok(Err(error)) => input_error = Some(error),
+                    Err(_) => {
+                        source.end();
+                        is_ended = true;
+                    }
+                },
             }
+            is_ended |= self.summary.is_stopped || input_error.is_some();
             self.hand_out().map_err(JobError::Output)?;
-            if self.num_running > 0 {
-                self.sleep();
-                is_ended |= self.summary.is_stopped;
-            } else if is_ended {
-                break;
-            }
         }
         input_error.map_or(Ok(()), |error| Err(JobError::Input(error)))
     }
@@ -286,19 +337,6 @@ impl Run<'_, '_> {
                     _ => error(RowCode::InvalidPrompt, message, field),
                 }))
             }
-        }
-    }
-
-    /// Waits until something has happened.
-    fn sleep(&mut self) {
-        let wakeup = self.job.stop.receiver.recv();
-        self.obey(wakeup.expect("`self.job` has a sender"));
-        self.obey_all();
-    }
-
-    fn obey_all(&mut self) {
-        while let Ok(wakeup) = self.job.stop.receiver.try_recv() {
-            self.obey(wakeup);
         }
     }
 

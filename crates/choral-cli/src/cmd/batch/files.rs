@@ -15,7 +15,7 @@ const MAX_COUNTED_BYTES: u64 = 1 << 30;
 
 /// An opened file of prompts.
 pub(super) struct Input {
-    pub(super) reader: Box<dyn BufRead>,
+    pub(super) reader: Box<dyn BufRead + Send>,
     pub(super) format: InputFormat,
     /// Rows in it, if they could be counted.
     pub(super) num_rows: Option<u64>,
@@ -26,8 +26,8 @@ impl Input {
     /// or that of the name, or that of the first bytes.
     pub(super) fn open(path: &Path, format: Option<InputFormat>) -> Result<Self> {
         let opened = || -> io::Result<Self> {
-            let (mut reader, num_rows): (Box<dyn BufRead>, _) = if is_stdio(path) {
-                (Box::new(io::stdin().lock()), None)
+            let (mut reader, num_rows): (Box<dyn BufRead + Send>, _) = if is_stdio(path) {
+                (Box::new(BufReader::new(io::stdin())), None)
             } else {
                 let mut file = File::open(path)?;
                 let num_rows = count_rows(&mut file)?;

@@ -4,3 +4,4 @@ mod answer;
 mod input;
 mod parameter;
 mod rows;
+mod run;
