@@ -189,7 +189,7 @@ mod tests {
         };
         let error = choice.path().expect_err("no downloads").to_string();
         assert!(
-            error.contains("download org/name)") && error.contains("--model PATH"),
+            error.contains("download org/name`)") && error.contains("--model PATH"),
             "{error}"
         );
 

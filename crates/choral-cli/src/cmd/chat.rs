@@ -1,12 +1,244 @@
 //! `choral chat`: an interactive session.
 
+mod command;
+mod lines;
+mod session;
+
+use crate::args::ModelArgs;
+use crate::args::model::info;
+use crate::args::sampling::SamplingArgs;
+use crate::args::template::{self, TemplateArgs};
+use crate::interrupt::Interrupt;
+use crate::listen::Listener;
+use crate::output::config::Config;
+use crate::output::logprobs;
+use crate::output::terminal::shown;
+use crate::{EXIT_CODES, EXIT_INTERRUPTED};
+use anyhow::{Context as _, Result, bail};
+use choral::engine::request::FinishReason;
+use choral::engine::{Request, RequestOutput, StreamEvent};
+use choral::job::{Answer, ChatInput, RowHead, fresh_seed, token_text};
+use choral::text::ChatTemplate;
+use choral::{Engine, SamplingParams};
+use command::{Command, HELP};
+use lines::{Line, Lines};
+use session::Session;
+use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 /// Talk with a model
+///
+/// Lines are messages; those that begin with / are commands, /help lists them.
+/// Without a terminal, messages are read from standard input, a line each, and
+/// answers are all that is printed.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    /// Show the configuration
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Print nothing but answers
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    template: TemplateArgs,
+}
 
-/// Does it.
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`choral chat` is not available in this build")
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let interrupt = Interrupt::install()?;
+    let engine = args.model.builder()?.build()?;
+    let info = info(&engine)?;
+    let template = args.template.load(&engine)?;
+    let mut params = args.sampling.params(&info.generation_defaults);
+    if args.sampling.max_tokens.is_none() {
+        // An answer is over when the model says so.
+        params.max_tokens = None;
+    }
+    let seed = params.seed.take().unwrap_or_else(fresh_seed);
+    params.validate(info.spec.vocab_size)?;
+
+    let mut lines = Lines::open()?;
+    let is_interactive = lines.is_interactive();
+    let mut out = io::stdout();
+    if args.verbose {
+        writeln!(out, "{}  Seed: {seed}\n", Config::new(info, &params))?;
+    }
+    if is_interactive && !args.quiet {
+        writeln!(
+            out,
+            "{}. /help lists commands, Ctrl-D ends.",
+            info.path.display()
+        )?;
+    }
+    let mut talk = Talk {
+        engine: &engine,
+        template,
+        interrupt,
+        session: Session::new(args.template.opening(), params, seed),
+    };
+    let mut has_failed = false;
+    loop {
+        let line = match lines.next()? {
+            Line::End => break,
+            Line::Interrupt => {
+                writeln!(io::stderr(), "Ctrl-D or /exit ends.")?;
+                continue;
+            }
+            Line::Text(line) => line,
+        };
+        match talk.obey(&line, &mut out) {
+            Ok(Next::Line) => {}
+            Ok(Next::End) => break,
+            Ok(Next::Interrupted) if is_interactive => {}
+            Ok(Next::Interrupted) => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
+            Err(error) if crate::is_closed_pipe(&error) => return Err(error),
+            Err(error) => {
+                has_failed = true;
+                writeln!(io::stderr(), "choral: {error:#}")?;
+            }
+        }
+    }
+    // A script wants to know; a person has seen it.
+    if has_failed && !is_interactive {
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What comes after a line.
+enum Next {
+    Line,
+    Interrupted,
+    End,
+}
+
+struct Talk<'a> {
+    engine: &'a Engine,
+    template: ChatTemplate,
+    interrupt: Interrupt,
+    session: Session,
+}
+
+impl Talk<'_> {
+    fn obey(&mut self, line: &str, out: &mut io::Stdout) -> Result<Next> {
+        match Command::parse(line)? {
+            Command::Nothing => {}
+            Command::Say(message) => {
+                self.session.say(message);
+                return self.answer(out);
+            }
+            Command::Regenerate => {
+                self.session.take_back_answer()?;
+                return self.answer(out);
+            }
+            Command::Set { name, value } => {
+                let vocab_size = self.engine.vocab_size();
+                self.session.set(name, value, vocab_size)?;
+            }
+            Command::Show => write!(out, "{}", self.session)?,
+            Command::System(text) => self.session.set_system(text),
+            Command::Reset => self.session.reset(),
+            Command::Help => write!(out, "{HELP}")?,
+            Command::Exit => return Ok(Next::End),
+        }
+        Ok(Next::Line)
+    }
+
+    /// Answers the last message. If that fails, the message is taken back, so that
+    /// the conversation stays one that can be continued.
+    fn answer(&mut self, out: &mut io::Stdout) -> Result<Next> {
+        match self.generate(out) {
+            Ok((text, next)) => {
+                self.session.hear(&text);
+                Ok(next)
+            }
+            Err(error) => {
+                self.session.take_back_message();
+                Err(error)
+            }
+        }
+    }
+
+    fn generate(&mut self, out: &mut io::Stdout) -> Result<(String, Next)> {
+        let input = ChatInput::new(self.session.messages());
+        let prompt = template::render(self.engine, &self.template, &input)?;
+        let params = self.session.next_params();
+        let request = Request::new(prompt).with_params(params);
+        let stream = self
+            .engine
+            .submit(request)
+            .context("the message was not answered (/reset forgets the conversation)")?;
+        let mut listener = Listener::new(stream);
+        let guard = self.interrupt.during(listener.canceller());
+        let output = print_answer(&mut listener, out)?;
+        drop(guard);
+        self.finish(output, listener.is_interrupted(), out)
+    }
+
+    fn finish(
+        &self,
+        output: RequestOutput,
+        is_interrupted: bool,
+        out: &mut io::Stdout,
+    ) -> Result<(String, Next)> {
+        let head = RowHead {
+            index: 0,
+            line: 1,
+            custom_id: None,
+        };
+        let answer = Answer::new(head, output, &|id| token_text(self.engine, id), false);
+        if let Some(error) = answer.error {
+            bail!(error.message);
+        }
+        let choice = answer.outputs.into_iter().next();
+        let choice = choice.context("the engine ended without an answer")?;
+        if let Some(entries) = &choice.logprobs {
+            logprobs::write(out, entries)?;
+        }
+        if choice.finish_reason == FinishReason::Length {
+            writeln!(io::stderr(), "(cut off: there is no room for more tokens)")?;
+        }
+        let next = if is_interrupted {
+            writeln!(io::stderr(), "(stopped)")?;
+            Next::Interrupted
+        } else {
+            Next::Line
+        };
+        Ok((choice.text, next))
+    }
+}
+
+/// Prints an answer as it comes.
+fn print_answer(listener: &mut Listener, out: &mut io::Stdout) -> Result<RequestOutput> {
+    let to_terminal = out.is_terminal();
+    while let Some(event) = listener.next() {
+        match event {
+            StreamEvent::Delta { text, .. } => {
+                write!(out, "{}", shown(&text, to_terminal))?;
+                out.flush()?;
+            }
+            StreamEvent::Finished(output) => {
+                writeln!(out)?;
+                out.flush()?;
+                return Ok(*output);
+            }
+        }
+    }
+    bail!("the engine ended without an answer")
+}
+
+/// The engine's own parameters are checked when a message is sent; here are those
+/// that a chat cannot honour.
+fn check_for_chat(params: &SamplingParams) -> Result<()> {
+    if params.n != 1 {
+        bail!("`n` is {}, expected 1: a chat has one answer", params.n);
+    }
+    if params.prompt_logprobs.is_some() {
+        bail!("`prompt_logprobs` is for `choral batch`: a chat does not show them");
+    }
+    Ok(())
 }

@@ -70,14 +70,14 @@ impl Live {
 fn layout(texts: &[String], width: usize, height: usize) -> Vec<String> {
     // The cursor stands on the line below.
     let height = height.saturating_sub(1).max(1);
-    let num_shown = if texts.len() > height {
-        height - 1
+    let (num_shown, room) = if texts.len() > height {
+        (height - 1, height - 1)
     } else {
-        texts.len()
+        (texts.len(), height)
     };
-    let lines_each = (height / num_shown.max(1)).max(1);
+    let lines_each = (room / num_shown.max(1)).max(1);
     let digits = texts.len().saturating_sub(1).to_string().len();
-    let text_width = width.saturating_sub(digits + 3).max(1);
+    let text_width = width.saturating_sub(digits + 2).max(1);
     let mut lines = Vec::new();
     for (index, text) in texts.iter().enumerate().take(num_shown) {
         let wrapped = wrap(text, text_width);
