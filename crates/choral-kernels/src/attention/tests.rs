@@ -1,6 +1,7 @@
 use super::*;
 use crate::Isa;
-use crate::bf16::bf16_to_f32;
+use crate::bf16::{bf16_to_f32, round_bf16};
+use crate::matmul::Element;
 
 fn noise(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed * 2 + 1;

@@ -386,7 +386,7 @@ impl Draft {
         }
         if self.logprobs_off && self.top_logprobs {
             let mut fault = Fault::value("top_logprobs", value, "");
-            fault.message = "`top_logprobs` is given, but `logprobs` is false".to_owned();
+            "`top_logprobs` is given, but `logprobs` is false".clone_into(&mut fault.message);
             return Err(fault);
         }
         Ok(())

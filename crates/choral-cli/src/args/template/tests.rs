@@ -66,7 +66,7 @@ fn a_text_with_jinja_in_it_is_no_name() {
 fn the_system_message_comes_first_if_there_is_one() {
     let mut args = TemplateArgs::default();
     let user = json!({"role": "user", "content": "Hi"});
-    assert_eq!(args.conversation("Hi"), [user.clone()]);
+    assert_eq!(args.conversation("Hi"), std::slice::from_ref(&user));
     args.system = Some("Be kind.".to_owned());
     let system: Value = json!({"role": "system", "content": "Be kind."});
     assert_eq!(args.conversation("Hi"), [system, user]);
