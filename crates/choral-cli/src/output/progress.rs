@@ -128,17 +128,17 @@ impl std::fmt::Display for Speed {
 
 fn line(summary: &JobSummary, num_rows: Option<u64>, speed: &Speed) -> String {
     let done = summary.num_done;
-    let mut line = match num_rows {
+    let line = match num_rows {
         None => format!("{done} rows, {speed}"),
         Some(all) => {
             let seconds_left = all.saturating_sub(done) as f64 / speed.rows.max(f64::MIN_POSITIVE);
             format!("{done}/{all} rows, {speed}, {seconds_left:.0} s left")
         }
     };
-    if summary.num_failed > 0 {
-        line.push_str(&format!(", {} failed", summary.num_failed));
+    match summary.num_failed {
+        0 => line,
+        failed => format!("{line}, {failed} failed"),
     }
-    line
 }
 
 #[cfg(test)]
