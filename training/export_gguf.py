@@ -1,9 +1,9 @@
 """Writes a training checkpoint as a GGUF file of the `llama` architecture.
 
-    python export_gguf.py --out OUT --model ../models/choral-demo-q8_0.gguf
+    python export_gguf.py --checkpoint OUT/run/checkpoint.npz --tokenizer OUT/tokenizer.json \
+        --model ../models/choral-demo-q8_0.gguf
 
-Matrices become Q8_0, norms stay F32, and the output matrix is left out because
-it is the token embedding. The model was trained with rotary positions over
+Matrices become Q8_0, norms stay F32. The model was trained with rotary positions over
 neighbouring pairs, so Q and K are written as they are.
 """
 
@@ -78,15 +78,16 @@ def add_tokenizer(writer, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of tokenizer.json and run/")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.npz of train.py")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     parser.add_argument("--model", type=Path, required=True, help="the GGUF file to write")
     args = parser.parse_args()
-    checkpoint = np.load(args.out / "run" / "checkpoint.npz")
+    checkpoint = np.load(args.checkpoint)
     meta = json.loads(str(checkpoint["meta"]))
 
     writer = gguf.GGUFWriter(args.model, "llama")
     add_metadata(writer, meta["config"])
-    add_tokenizer(writer, args.out / "tokenizer.json")
+    add_tokenizer(writer, args.tokenizer)
     q8_0 = gguf.GGMLQuantizationType.Q8_0
     for name in checkpoint.files:
         if name == "meta":

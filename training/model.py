@@ -1,7 +1,8 @@
 """The shipped model's architecture in JAX: a small Llama decoder.
 
 Pre-norm blocks of RMSNorm, grouped-query attention with rotary positions and
-a SwiGLU feed-forward, with the token embedding tied to the output matrix.
+a SwiGLU feed-forward. The output matrix is not the token embedding: rows as
+small as an output matrix wants would drown in the residual stream after one block.
 RoPE rotates neighbouring pairs (2i, 2i+1), which is the layout GGUF files of
 the `llama` architecture use, so Q and K are exported without a permutation.
 """
@@ -19,11 +20,11 @@ class Config:
 
     vocab: int = 4096
     width: int = 256
-    layers: int = 6
+    layers: int = 5
     heads: int = 8
     kv_heads: int = 4
     head_dim: int = 32
-    ffn: int = 768
+    ffn: int = 512
     context: int = 2048
     rope_theta: float = 10000.0
     eps: float = 1e-5
@@ -54,9 +55,68 @@ def init(cfg, seed):
         for _ in range(cfg.layers)
     ]
     return {
-        "token_embd": matrix(cfg.vocab, cfg.width, 0.02),
+        "token_embd": matrix(cfg.vocab, cfg.width, 1.0),
         "layers": layers,
         "output_norm": jnp.ones(cfg.width),
+        "output": matrix(cfg.vocab, cfg.width, 0.02),
+    }
+
+
+def plant_copying(cfg, params, seed):
+    """Starts the model off with the circuit that copies from the context.
+
+    A small model finds this circuit (Olsson et al. 2022, "induction heads") only
+    after many millions of tokens, and names, lists and JSON fields depend on it.
+    In layer 0, one head looks at the previous token and notes its code (32 signs,
+    part of the embedding) in the residual stream. In layer 1, two heads look for
+    positions whose note equals their own token's code, fetch 32 numbers each of
+    the token found there, and write them where the output matrix expects them.
+    Training is free to change all of it.
+    """
+    rng = np.random.default_rng(seed)
+    width, dim = cfg.width, cfg.head_dim
+    code, fetched = slice(0, 32), slice(32, 96)  # what is noted, what is fetched
+    target, note, constant = slice(96, 160), slice(160, 192), width - 1
+    embed = np.array(params["token_embd"])
+    output = np.array(params["output"])
+    embed[:, code] = rng.choice([-1.0, 1.0], (cfg.vocab, 32))
+    embed[:, target] = embed[:, note] = 0.0
+    embed[:, constant] = 4.0
+    output[:, target] = 0.1 * embed[:, fetched]
+
+    first = {name: np.array(value) for name, value in params["layers"][0].items()}
+    freq = cfg.rope_theta ** (-np.arange(0, dim, 2) / dim)
+    strength = 1.8
+    fast = 8  # the dimensions that RoPE turns fast enough to tell neighbours apart
+    first["attn_k"][:dim] = first["attn_q"][:dim] = 0.0
+    first["attn_k"][0:fast:2, constant] = strength
+    first["attn_q"][0:fast:2, constant] = strength * np.cos(freq[: fast // 2])  # one back
+    first["attn_q"][1:fast:2, constant] = -strength * np.sin(freq[: fast // 2])
+    first["attn_v"][:dim] = np.eye(width)[code]
+    first["attn_output"][:, :dim] = np.eye(width)[:, note]
+
+    second = {name: np.array(value) for name, value in params["layers"][1].items()}
+    group = cfg.heads // cfg.kv_heads
+    slow = slice(dim // 2, dim)  # the pairs that RoPE hardly turns
+    for n in range(2):
+        q = second["attn_q"][n * group * dim :][:dim]
+        k, v = second["attn_k"][n * dim :][:dim], second["attn_v"][n * dim :][:dim]
+        q[:], k[:] = 0.0, 0.0
+        q[slow] = 2.4 * np.eye(width)[code][n * 16 :][:16]
+        k[slow] = 2.4 * np.eye(width)[note][n * 16 :][:16]
+        v[:] = np.eye(width)[fetched][n * 32 :][:32]
+        out = second["attn_output"][:, n * group * dim :][:, :dim]
+        out[:] = np.eye(width)[:, target][:, n * 32 :][:, :32]
+
+    jaxed = [
+        {name: jnp.asarray(a, jnp.float32) for name, a in layer.items()}
+        for layer in (first, second)
+    ]
+    return {
+        **params,
+        "token_embd": jnp.asarray(embed),
+        "output": jnp.asarray(output),
+        "layers": jaxed + params["layers"][2:],
     }
 
 
@@ -120,7 +180,7 @@ def forward(cfg, params, tokens, segments, block=128):
         h = rms_norm(x, layer["ffn_norm"], cfg.eps)
         gate = jax.nn.silu(h @ layer["ffn_gate"].T)
         x = x + (gate * (h @ layer["ffn_up"].T)) @ layer["ffn_down"].T
-    return rms_norm(x, params["output_norm"], cfg.eps) @ params["token_embd"].T
+    return rms_norm(x, params["output_norm"], cfg.eps) @ params["output"].T
 
 
 def loss(cfg, params, tokens, segments, block=128):

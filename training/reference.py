@@ -116,7 +116,7 @@ class Model:
             gate = h @ self.weights[f"{prefix}.ffn_gate.weight"].T
             up = h @ self.weights[f"{prefix}.ffn_up.weight"].T
             x = x + (gate / (1 + np.exp(-gate)) * up) @ self.weights[f"{prefix}.ffn_down.weight"].T
-        return self.norm(x, "output_norm") @ self.weights["token_embd.weight"].T
+        return self.norm(x, "output_norm") @ self.weights["output.weight"].T
 
     def greedy(self, ids, count, stop=True):
         """Up to `count` further ids and how far each was ahead of the second best."""
@@ -211,6 +211,7 @@ def check(model, tokenizer, checkpoint):
         return {
             "token_embd": get("token_embd"),
             "output_norm": get("output_norm"),
+            "output": get("output"),
             "layers": [{n: get(f"blk.{i}.{n}") for n in layer.split()} for i in range(cfg.layers)],
         }
 

@@ -1,12 +1,13 @@
 """Trains the shipped model within a wall-clock budget, on a CPU.
 
-    python train.py --data OUT/tokens.npz --out OUT --minutes 70
+    python train.py --data OUT/tokens.npz --out OUT/run --minutes 32
 
 The learning rate follows the elapsed fraction of the budget: a short warm-up,
 a constant stretch, then a linear decay to zero, so that the run ends cleanly
 whatever the machine's speed. Hidden matrices are optimised by Muon (Jordan
-2024: momentum orthogonalised by a Newton-Schulz iteration), the embedding and
-the norms by Adam. A checkpoint is written every few minutes.
+2024: momentum orthogonalised by a Newton-Schulz iteration), the embedding, the
+output matrix and the norms by Adam. A checkpoint is written every few minutes;
+`--resume` starts a new budget from one, with a fresh optimiser and schedule.
 """
 
 import argparse
@@ -21,15 +22,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model import Config, init, loss
+from model import Config, init, loss, plant_copying
 
-MUON_LR, ADAM_LR, NORM_LR = 0.02, 3e-3, 1e-3
+# Peak rates of Adam; that of Muon is an argument.
+EMBED_LR, OUTPUT_LR, NORM_LR = 2e-3, 1.5e-3, 1e-3
 MUON_MOMENTUM = 0.95
 ADAM_B1, ADAM_B2 = 0.9, 0.98
 WEIGHT_DECAY = 0.01
 SHORT, MIDDLE, LONG = 256, 512, 2048
-MIDDLE_FROM = 0.35  # from this fraction of the budget on, sequences are longer,
-LONG_FROM = 0.75  # and from this one on, every second step is of the full context.
+MIDDLE_FROM = 0.75  # from this fraction of the budget on, sequences are longer,
+LONG_FROM = 0.85  # and from this one on, every second step is of the full context.
 
 
 def learning_rate(fraction):
@@ -60,15 +62,16 @@ def init_state(params):
     return {"m": jax.tree.map(zeros, params), "v": jax.tree.map(zeros, params)}
 
 
-def update(path, p, g, m, v, step, mult):
+def update(path, p, g, m, v, step, mult, muon_lr):
     """One parameter's optimiser step; returns the new value, m and v."""
     if is_hidden_matrix(path, p):
         m = MUON_MOMENTUM * m + g
         direction = orthogonalise(g + MUON_MOMENTUM * m)
         scale = max(1.0, p.shape[0] / p.shape[1]) ** 0.5
-        lr = MUON_LR * mult
+        lr = muon_lr * mult
         return p * (1.0 - lr * WEIGHT_DECAY) - lr * scale * direction, m, v
-    lr = (ADAM_LR if p.ndim == 2 else NORM_LR) * mult
+    name = jax.tree_util.keystr(path[-1:])
+    lr = {"['token_embd']": EMBED_LR, "['output']": OUTPUT_LR}.get(name, NORM_LR) * mult
     m = ADAM_B1 * m + (1.0 - ADAM_B1) * g
     v = ADAM_B2 * v + (1.0 - ADAM_B2) * g * g
     mean = m / (1.0 - ADAM_B1**step)
@@ -77,7 +80,7 @@ def update(path, p, g, m, v, step, mult):
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=(2, 3))
-def train_step(cfg, micro, params, state, tokens, segments, step, mult):
+def train_step(cfg, micro, params, state, tokens, segments, step, mult, muon_lr):
     """One step over tokens [micro * batch, time + 1], in `micro` equal parts."""
     block = 128 if tokens.shape[1] <= 1024 else 256
     value_and_grad = jax.value_and_grad(partial(loss, cfg, block=block))
@@ -94,7 +97,11 @@ def train_step(cfg, micro, params, state, tokens, segments, step, mult):
     zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
     (value, grads), _ = jax.lax.scan(body, zero, parts)
     new = jax.tree_util.tree_map_with_path(
-        lambda path, *leaf: update(path, *leaf, step, mult), params, grads, state["m"], state["v"]
+        lambda path, *leaf: update(path, *leaf, step, mult, muon_lr),
+        params,
+        grads,
+        state["m"],
+        state["v"],
     )
     pick = lambda i: jax.tree.map(lambda t: t[i], new, is_leaf=lambda t: isinstance(t, tuple))  # noqa: E731
     return pick(0), {"m": pick(1), "v": pick(2)}, value
@@ -122,13 +129,25 @@ class Stream:
 
 def save(path, params, cfg, info):
     """Writes the weights under their GGUF names, atomically."""
-    flat = {"token_embd": params["token_embd"], "output_norm": params["output_norm"]}
+    flat = {name: value for name, value in params.items() if name != "layers"}
     for i, layer in enumerate(params["layers"]):
         flat.update({f"blk.{i}.{name}": value for name, value in layer.items()})
     part = path.with_suffix(".part.npz")
     meta = json.dumps({"config": asdict(cfg), **info})
     np.savez(part, meta=meta, **{k: np.asarray(v) for k, v in flat.items()})
     part.replace(path)
+
+
+def load(path, cfg):
+    """The weights that `save` wrote, and how far the run had come."""
+    file = np.load(path)
+    names = {n.split(".")[2] for n in file.files if n.startswith("blk.0.")}
+    layers = [
+        {name: jnp.asarray(file[f"blk.{i}.{name}"]) for name in sorted(names)}
+        for i in range(cfg.layers)
+    ]
+    top = {name: jnp.asarray(file[name]) for name in ("token_embd", "output_norm", "output")}
+    return top | {"layers": layers}, json.loads(str(file["meta"]))
 
 
 def main():
@@ -138,17 +157,23 @@ def main():
         "--out", type=Path, required=True, help="folder for checkpoints and the log"
     )
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock budget")
-    parser.add_argument("--batch", type=int, default=8192, help="tokens a step")
-    parser.add_argument("--micro", type=int, default=4, help="parts that a step is computed in")
+    parser.add_argument("--batch", type=int, default=4096, help="tokens a step")
+    parser.add_argument("--micro", type=int, default=2, help="parts that a step is computed in")
+    parser.add_argument("--muon-lr", type=float, default=0.015, help="peak rate of the matrices")
+    parser.add_argument("--resume", type=Path, help="start from this checkpoint's weights")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 
     data = np.load(args.data)
     begin = int(data["begin"])
     short, long = Stream(data["short"], begin), Stream(data["long"], begin)
-    held = Stream(data["held_out"], begin).take(16, MIDDLE)
+    held = Stream(data["held_out"], begin).take(8, MIDDLE)
     cfg = Config(vocab=int(data["vocab"]))
-    params = init(cfg, args.seed)
+    params = plant_copying(cfg, init(cfg, args.seed), args.seed)
+    done = {"step": 0, "tokens": 0}
+    if args.resume:
+        params, done = load(args.resume, cfg)
+        short.at = done["tokens"]
     state = init_state(params)
     args.out.mkdir(parents=True, exist_ok=True)
 
@@ -158,7 +183,7 @@ def main():
     )
     start = last_save = time.monotonic()
     budget = args.minutes * 60
-    step = seen = 0
+    step, seen = done["step"], done["tokens"]
     recent = []
     with open(args.out / "loss.csv", "w", newline="") as file:
         log = csv.writer(file)
@@ -171,11 +196,19 @@ def main():
             step += 1
             mult = learning_rate(fraction)
             params, state, value = train_step(
-                cfg, args.micro, params, state, rows, segments, float(step), mult
+                cfg,
+                args.micro,
+                params,
+                state,
+                rows,
+                segments,
+                float(step - done["step"]),
+                mult,
+                args.muon_lr,
             )
             seen += args.batch
             recent.append(float(value))
-            if step % 50 == 0 or step in (1, 10, 25):
+            if step % 50 == 0:
                 validation = float(eval_loss(cfg, params, *held))
                 train = sum(recent) / len(recent)
                 recent = []
@@ -184,8 +217,9 @@ def main():
                     [step, seen, round(seconds), f"{mult:.4f}", f"{train:.4f}", f"{validation:.4f}"]
                 )
                 file.flush()
+                rate = (seen - done["tokens"]) / seconds
                 print(
-                    f"step {step} tokens {seen} {seconds:.0f}s {seen / seconds:.0f} tok/s "
+                    f"step {step} tokens {seen} {seconds:.0f}s {rate:.0f} tok/s "
                     f"train {train:.4f} held-out {validation:.4f} epochs {short.epoch} {long.epoch}",
                     flush=True,
                 )

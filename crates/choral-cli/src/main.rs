@@ -7,6 +7,7 @@ mod args;
 mod cmd;
 mod interrupt;
 mod listen;
+mod message;
 mod output;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // A closed standard error has nobody to tell.
-            let _ = writeln!(io::stderr(), "choral: {error:#}");
+            let _ = writeln!(io::stderr(), "choral: {}", message::message(&error));
             ExitCode::FAILURE
         }
     }

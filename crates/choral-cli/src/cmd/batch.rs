@@ -7,6 +7,7 @@ use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::{self, TemplateArgs};
 use crate::interrupt::Interrupt;
+use crate::message::message;
 use crate::output::config::Config;
 use crate::output::progress::Progress;
 use crate::{EXIT_CODES, EXIT_INTERRUPTED};
@@ -200,14 +201,14 @@ impl<'a> Chat<'a> {
         let is_needed = args.chat || args.template.is_given();
         let template = match template {
             Err(error) if is_needed => return Err(error),
-            template => template.map_err(|error| format!("{error:#}")),
+            template => template.map_err(|error| message(&error)),
         };
         Ok(Self { engine, template })
     }
 
     fn render(&mut self, input: &ChatInput) -> Result<Prompt, String> {
         let template = self.template.as_ref().map_err(String::clone)?;
-        template::render(self.engine, template, input).map_err(|error| format!("{error:#}"))
+        template::render(self.engine, template, input).map_err(|error| message(&error))
     }
 }
 

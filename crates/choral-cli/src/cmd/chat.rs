@@ -10,6 +10,7 @@ use crate::args::sampling::SamplingArgs;
 use crate::args::template::{self, TemplateArgs};
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
+use crate::message::message;
 use crate::output::config::Config;
 use crate::output::logprobs;
 use crate::output::terminal::shown;
@@ -98,7 +99,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Err(error) if crate::is_closed_pipe(&error) => return Err(error),
             Err(error) => {
                 has_failed = true;
-                writeln!(io::stderr(), "choral: {error:#}")?;
+                writeln!(io::stderr(), "choral: {}", message(&error))?;
             }
         }
     }

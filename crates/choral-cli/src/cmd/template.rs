@@ -4,6 +4,7 @@ use super::input::{self, TextInput};
 use super::jsonl;
 use super::model_file::TextPart;
 use crate::args::model::ModelChoice;
+use crate::message::message;
 use anyhow::{Context as _, Result, ensure};
 use choral::text::{ChatTemplate, DateTime, TemplateInput, parse_tool_arguments};
 use serde::Deserialize;
@@ -63,7 +64,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         }
         Err(error) => {
             if json {
-                jsonl::print(&json!({ "error": format!("{error:#}") }))?;
+                jsonl::print(&json!({ "error": message(&error) }))?;
             }
             return Err(error);
         }

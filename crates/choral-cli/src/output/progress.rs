@@ -128,16 +128,16 @@ impl std::fmt::Display for Speed {
 
 fn line(summary: &JobSummary, num_rows: Option<u64>, speed: &Speed) -> String {
     let done = summary.num_done;
-    let failed = match summary.num_failed {
-        0 => String::new(),
-        failed => format!(", {failed} failed"),
-    };
-    match num_rows {
-        None => format!("{done} rows, {speed}{failed}"),
+    let line = match num_rows {
+        None => format!("{done} rows, {speed}"),
         Some(all) => {
             let seconds_left = all.saturating_sub(done) as f64 / speed.rows.max(f64::MIN_POSITIVE);
-            format!("{done}/{all} rows, {speed}, {seconds_left:.0} s left{failed}")
+            format!("{done}/{all} rows, {speed}, {seconds_left:.0} s left")
         }
+    };
+    match summary.num_failed {
+        0 => line,
+        failed => format!("{line}, {failed} failed"),
     }
 }
 

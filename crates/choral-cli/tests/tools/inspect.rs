@@ -161,5 +161,31 @@ fn what_is_no_model_is_refused() {
         error.starts_with("choral: Cargo.toml: expected a GGUF file"),
         "{error}"
     );
-    assert_eq!(choral(&["inspect"], "").code, Some(2));
+}
+
+#[test]
+fn without_a_name_the_model_that_ships_is_inspected() {
+    let report = choral(&["inspect", "--json"], "").json().remove(0);
+    assert_eq!(report["path"], "choral-demo");
+    let file = super::repository().join("models/choral-demo-q8_0.gguf");
+    let len = std::fs::metadata(file).expect("the model that ships").len();
+    assert_eq!(report["summary"]["file_bytes"], len);
+    assert!(report["summary"]["cannot_run"].is_null());
+}
+
+#[test]
+fn a_tokenizer_that_cannot_be_used_says_why() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("foo.gguf");
+    let mut writer = choral_formats::gguf::Writer::new();
+    writer
+        .set("general.architecture", "llama")
+        .set("tokenizer.ggml.model", "foo");
+    writer.save(&path).expect("a file");
+    let path = path.to_str().expect("UTF-8");
+    let report = choral(&["inspect", path, "--json"], "").json().remove(0);
+    let tokenizer = &report["summary"]["tokenizer"];
+    assert_eq!(tokenizer["kind"], "foo");
+    let why = tokenizer["cannot_use"].as_str().expect("a reason");
+    assert!(why.contains("unsupported tokenizer model"), "{why}");
 }

@@ -83,9 +83,9 @@ fn a_plan_reads_well() {
 
     memory              105 MB  as asked for with --memory
       weights           356 kB
-      a step           3.24 MB
+      a step           1.88 MB
       keys, values      467 kB
-      together         4.07 MB
+      together         2.70 MB
 
     fits at once
             4 sequences of 256 tokens

@@ -5,6 +5,7 @@
 //! allocates nothing, so a model can be planned for without its weights.
 
 use super::{DecoderSpec, ModelError, Numeric};
+use crate::engine::EngineConfig;
 use crate::engine::batch::BLOCK_TOKENS;
 use choral_kernels::attention::KvMemory;
 use choral_kernels::matmul::PackedMatrix;
@@ -124,21 +125,25 @@ impl DecoderSpec {
         (self.num_layers as u64).saturating_mul(layer as u64)
     }
 
-    /// Bytes of activations and logits in a step of `tokens` tokens, the logits of
-    /// all of them wanted (as prompt log-probabilities do).
-    pub fn step_bytes(&self, tokens: usize) -> u64 {
+    /// Bytes of activations in a step of `tokens` tokens, and of `logit_rows` rows
+    /// of logits.
+    pub fn step_bytes(&self, tokens: usize, logit_rows: usize) -> u64 {
         let (hidden, q, kv) = (self.hidden_size, self.q_width(), self.kv_width());
         let widest_input = hidden.max(q).max(self.ffn_size).next_multiple_of(32);
         // Input of a product, residual stream and what is added to it, q k v,
-        // attention's output, gate and up, angles, logits.
-        let floats = widest_input
-            + 2 * hidden
-            + (q + 2 * kv)
-            + q
-            + 2 * self.ffn_size
-            + self.rope.dim
-            + self.vocab_size;
-        (floats as u64 * size_of::<f32>() as u64).saturating_mul(tokens as u64)
+        // attention's output, gate and up, angles.
+        let floats =
+            widest_input + 2 * hidden + (q + 2 * kv) + q + 2 * self.ffn_size + self.rope.dim;
+        let product = |a: usize, b: usize| (a as u64).saturating_mul(b as u64);
+        let all = product(floats, tokens).saturating_add(product(self.vocab_size, logit_rows));
+        all.saturating_mul(size_of::<f32>() as u64)
+    }
+
+    /// Bytes of a step with a row of logits for every sequence, and as many more
+    /// for prompts as an engine computes at a time.
+    fn largest_step(&self, tokens: usize, seqs: usize) -> u64 {
+        let prompt_rows = EngineConfig::default().max_prompt_logit_rows;
+        self.step_bytes(tokens, tokens.min(seqs.saturating_add(prompt_rows)))
     }
 
     /// Shares out `memory` bytes between weights, steps, and keys and values.
@@ -170,7 +175,7 @@ impl DecoderSpec {
             return Err(ModelError::Context { asked, most });
         }
         let (mut max_num_seqs, max_num_batched_tokens) = self.step_limits(options, left)?;
-        let step_bytes = self.step_bytes(max_num_batched_tokens);
+        let step_bytes = self.largest_step(max_num_batched_tokens, max_num_seqs);
 
         let context = options.context.unwrap_or(self.max_context);
         let kv_block_bytes = self.kv_block_bytes(numeric);
@@ -225,14 +230,18 @@ impl DecoderSpec {
             let expected = format!("at least {least}, a token for each sequence");
             return Err(limit("max_num_batched_tokens", expected, found));
         }
+        let asked_seqs = seqs;
+        let seqs = |tokens| asked_seqs.unwrap_or(AUTO_SEQS.min(tokens));
         let tokens = tokens.unwrap_or_else(|| {
             let mut tokens = AUTO_BATCHED_TOKENS.max(least);
-            while tokens / 2 >= least.max(BLOCK_TOKENS) && self.step_bytes(tokens) > left / 4 {
+            while tokens / 2 >= least.max(BLOCK_TOKENS)
+                && self.largest_step(tokens, seqs(tokens)) > left / 4
+            {
                 tokens /= 2;
             }
             tokens
         });
-        Ok((seqs.unwrap_or(AUTO_SEQS.min(tokens)), tokens))
+        Ok((seqs(tokens), tokens))
     }
 }
 

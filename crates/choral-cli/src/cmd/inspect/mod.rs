@@ -8,7 +8,7 @@ mod report;
 mod subject;
 
 use crate::cmd::jsonl;
-use anyhow::Context as _;
+use choral::Engine;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use subject::Subject;
@@ -16,8 +16,8 @@ use subject::Subject;
 /// Show what a model file holds
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// GGUF file, safetensors file, or folder
-    #[arg(value_name = "MODEL", required_unless_present = "named")]
+    /// GGUF file, safetensors file, or folder; without it, the small model that ships with choral
+    #[arg(value_name = "MODEL")]
     path: Option<PathBuf>,
     /// The same as MODEL
     #[arg(
@@ -67,8 +67,10 @@ impl Sections {
 
 /// Does it.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let path = args.path.or(args.named).context("name a model")?;
-    let subject = Subject::open(&path)?;
+    let subject = match args.path.or(args.named) {
+        Some(path) => Subject::open(&path)?,
+        None => Subject::Model(Box::new(Engine::builder().open()?)),
+    };
     let mut sections = args.sections.or_all();
     // A program can skip what it does not want; a person would have to scroll.
     sections.template |= args.json && sections.summary && sections.tensors;

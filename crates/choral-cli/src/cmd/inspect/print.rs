@@ -141,6 +141,9 @@ fn write_summary(text: &mut String, path: &str, s: &Summary) -> std::fmt::Result
                 .as_ref()
                 .map_or(String::new(), |pre| format!(" (split: {pre})"));
             row("tokenizer", printable(&format!("{}{pre}{tokens}", t.kind)))?;
+            if let Some(why) = &t.cannot_use {
+                row("cannot be used", printable(why))?;
+            }
             for (key, value) in &t.special {
                 row("", printable(&format!("{key} = {}", plain(value))))?;
             }

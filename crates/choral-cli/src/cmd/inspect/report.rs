@@ -81,6 +81,9 @@ pub(super) struct TokenizerKind {
     pub(super) pre: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tokens: Option<usize>,
+    /// Why choral cannot use it; absent if it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cannot_use: Option<String>,
     /// `bos_token_id` and the like.
     pub(super) special: BTreeMap<String, Json>,
 }
@@ -161,7 +164,10 @@ fn summary(subject: &Subject, templates: &[Template]) -> Summary {
         parameters: types.iter().map(|t| t.elements).sum(),
         tensor_bytes: types.iter().map(|t| t.bytes).sum(),
         types,
-        tokenizer: tokenizer(subject),
+        tokenizer: tokenizer(subject).map(|mut tokenizer| {
+            tokenizer.cannot_use = subject.tokenizer_problem();
+            tokenizer
+        }),
         chat_templates: templates
             .iter()
             .map(|t| (t.name.clone(), t.template.chars().count()))
@@ -221,6 +227,7 @@ fn tokenizer(subject: &Subject) -> Option<TokenizerKind> {
                 .ok()
                 .flatten()
                 .map(choral_formats::gguf::Strings::len),
+            cannot_use: None,
             special: special.collect(),
         });
     }
@@ -251,6 +258,7 @@ fn tokenizer(subject: &Subject) -> Option<TokenizerKind> {
             kind: json_kind(&tokenizer),
             pre: None,
             tokens: json_tokens(&tokenizer),
+            cannot_use: None,
             special,
         },
         Err(error) => TokenizerKind {

@@ -1,7 +1,9 @@
 //! What is inspected: more kinds of files than can be run.
 
 use anyhow::{Result, bail};
+use choral::demo;
 use choral::model::{DecoderSpec, Hyper};
+use choral::text::Tokenizer;
 use choral_formats::{Gguf, JsonObject, ModelFile, Safetensors, TensorInfo, TensorSource};
 use std::path::{Path, PathBuf};
 
@@ -114,11 +116,25 @@ impl Subject {
         Ok((architecture.name, spec))
     }
 
-    /// Bytes of the files that were opened; parts of a split GGUF file included.
+    /// Why choral cannot use its tokenizer, if it cannot.
+    pub(super) fn tokenizer_problem(&self) -> Option<String> {
+        let loaded = match (self.gguf(), self.folder()) {
+            (Some(gguf), _) => Tokenizer::from_gguf(gguf.metadata()),
+            (None, Some(folder)) => Tokenizer::from_hf_dir(folder),
+            (None, None) => return None,
+        };
+        loaded.err().map(|error| error.to_string())
+    }
+
+    /// Bytes of the file, or of all files in the folder.
     pub(super) fn file_bytes(&self) -> u64 {
         let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |m| m.len());
         let Some(folder) = self.folder() else {
-            return size(self.path().to_owned());
+            let shipped = Path::new(demo::NAME);
+            return match self.path() {
+                path if path == shipped && !path.exists() => demo::MODEL.len() as u64,
+                path => size(path.to_owned()),
+            };
         };
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries

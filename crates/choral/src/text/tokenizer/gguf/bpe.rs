@@ -35,6 +35,12 @@ impl Bpe {
         let strings = metadata
             .strings(key)?
             .ok_or_else(|| metadata.missing(key))?;
+        // A token that is not UTF-8 cannot come from text.
+        let tokens: BpeVocab = vocab
+            .iter()
+            .filter_map(|(id, token, _)| Some((std::str::from_utf8(token).ok()?.to_owned(), id)))
+            .collect();
+        let longest_token = tokens.keys().map(String::len).max().unwrap_or(0);
         let mut merges = Merges::with_capacity(strings.len());
         let mut seen = HashSet::with_capacity(strings.len());
         for (rank, merge) in strings.iter().enumerate() {
@@ -42,28 +48,22 @@ impl Bpe {
             if !seen.insert(merge) {
                 continue;
             }
-            let (left, right) = split_merge(merge).ok_or_else(|| {
-                invalid(format!(
-                    "merge {rank} is {:?}, not two tokens",
-                    String::from_utf8_lossy(merge)
-                ))
-            })?;
-            // The crate would panic on a merge that is longer than any token.
-            if let Some(absent) = [left, right, &format!("{left}{right}")]
-                .into_iter()
-                .find(|token| vocab.id(token.as_bytes()).is_none())
-            {
+            let Some((left, right)) = split_merge(merge) else {
+                let merge = String::from_utf8_lossy(merge);
                 return Err(invalid(format!(
-                    "merge {rank} is of {absent:?}, which is not a token"
+                    "merge {rank} is {merge:?}, not two tokens"
+                )));
+            };
+            // The crate looks for the three tokens of a merge, but would panic on one
+            // that is longer than any.
+            if left.len() + right.len() > longest_token {
+                let merged = format!("{left}{right}");
+                return Err(invalid(format!(
+                    "merge {rank} makes {merged:?}, which is no token"
                 )));
             }
             merges.push((left.to_owned(), right.to_owned()));
         }
-        // A token that is not UTF-8 cannot come from text.
-        let tokens: BpeVocab = vocab
-            .iter()
-            .filter_map(|(id, token, _)| Some((std::str::from_utf8(token).ok()?.to_owned(), id)))
-            .collect();
         let model = BPE::builder()
             .vocab_and_merges(tokens, merges)
             .ignore_merges(pre.ignore_merges)

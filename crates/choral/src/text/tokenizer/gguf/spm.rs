@@ -7,6 +7,9 @@
 //! The `tokenizers` crate has merges with ranks instead. One score for all ways
 //! to make up a token cannot be said in ranks, so the merging is our own.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

@@ -6,6 +6,9 @@
 //! see single tokens until one of them joins them; what comes after that sees one
 //! text, in parts.
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::Value;
 use tokenizers::decoders::strip::Strip;
 use tokenizers::decoders::wordpiece;
@@ -64,8 +67,8 @@ enum Stage {
         from: char,
         to: String,
     },
-    /// After a joint: whatever must see the whole text at once.
-    Whole(Vec<DecoderWrapper>),
+    /// After a joint: stages that must see the whole text at once, as one token.
+    Whole(Decoder),
 }
 
 /// What each stage remembers.
@@ -96,6 +99,10 @@ impl Decoder {
         growth::check([decoder])?;
         let mut list = Vec::new();
         flatten(decoder, &mut list);
+        Self::from_list(&list)
+    }
+
+    fn from_list(list: &[&Value]) -> Result<Self, String> {
         let mut stages = Vec::new();
         let mut joined = false;
         for (i, value) in list.iter().enumerate() {
@@ -103,8 +110,7 @@ impl Decoder {
                 None => Stage::of_tokens(value)?,
                 Some(Some(stage)) => stage,
                 Some(None) => {
-                    let rest = list[i..].iter().map(|value| build(value));
-                    stages.push(Stage::Whole(rest.collect::<Result<_, _>>()?));
+                    stages.push(Stage::Whole(Self::from_list(&list[i..])?));
                     break;
                 }
             };
@@ -332,12 +338,12 @@ impl Stage {
                     emit(token.replace(suffix, ""));
                 }
             }
-            (Self::Whole(decoders), StageState::Held(held)) => {
-                let mut items = vec![held.take().unwrap_or_default()];
-                for decoder in decoders {
-                    items = decoder.decode_chain(items).unwrap_or_default();
-                }
-                items.into_iter().for_each(emit);
+            (Self::Whole(decoder), StageState::Held(held)) => {
+                let mut text = String::new();
+                let mut state = decoder.start();
+                decoder.push(&mut state, held.take().unwrap_or_default(), &mut text);
+                decoder.finish(&mut state, &mut text);
+                emit(text);
             }
             _ => {}
         }

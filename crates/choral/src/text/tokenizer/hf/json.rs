@@ -16,6 +16,7 @@ use tokenizers::{
 };
 
 use super::decode::Decoder;
+use super::normal::Normal;
 use super::{growth, model, structure};
 use crate::text::tokenizer::TokenizerError;
 
@@ -47,6 +48,7 @@ struct AddedTokenJson {
 /// What a file holds.
 pub(super) struct Loaded {
     pub(super) tokenizer: Tokenizer,
+    pub(super) normal: Normal,
     pub(super) decoder: Decoder,
     /// One more than the highest id.
     pub(super) vocab_size: usize,
@@ -88,7 +90,8 @@ pub(super) fn read(path: &Path) -> Result<Loaded, TokenizerError> {
             build(pre_tokenizer).map_err(invalid("pre_tokenizer"))?;
         tokenizer.with_pre_tokenizer(Some(pre_tokenizer));
     }
-    let highest = add_tokens(path, &mut tokenizer, &parsed.added_tokens)?;
+    let normal = Normal::new(parsed.normalizer.as_ref()).map_err(invalid("normalizer"))?;
+    let highest = add_tokens(path, &mut tokenizer, &normal, &parsed.added_tokens)?;
     vocab_size = vocab_size.max(highest);
     if let Some(processor) = &parsed.post_processor {
         let known = |id: u64| u32::try_from(id).is_ok_and(|id| tokenizer.id_to_token(id).is_some());
@@ -100,6 +103,7 @@ pub(super) fn read(path: &Path) -> Result<Loaded, TokenizerError> {
     let decoder = Decoder::new(parsed.decoder.as_ref()).map_err(invalid("decoder"))?;
     Ok(Loaded {
         tokenizer,
+        normal,
         decoder,
         vocab_size,
     })
@@ -114,9 +118,13 @@ pub(super) fn build<T: for<'de> Deserialize<'de>>(part: &Value) -> Result<T, Str
 fn add_tokens(
     path: &Path,
     tokenizer: &mut Tokenizer,
+    normal: &Normal,
     entries: &[AddedTokenJson],
 ) -> Result<usize, TokenizerError> {
     let invalid = |problem: String| TokenizerError::invalid(path, "added_tokens", problem);
+    for entry in entries.iter().filter(|entry| entry.token.normalized) {
+        normal.check(&entry.token.content).map_err(invalid)?;
+    }
     let tokens = entries.iter().map(|entry| entry.token.clone());
     tokenizer
         .add_tokens(tokens)

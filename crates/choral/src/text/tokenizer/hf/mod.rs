@@ -10,6 +10,7 @@ mod decode;
 mod growth;
 mod json;
 mod model;
+mod normal;
 mod roles;
 mod structure;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use super::{EncodeOptions, SpecialTokens, TokenizerError};
 use decode::Decoder;
 pub(in crate::text) use decode::HfDecodeState;
 pub(in crate::text) use json::read_text;
+use normal::{Normal, Run};
 use words::Words;
 
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub(super) struct HfTokenizer {
     inner: tokenizers::Tokenizer,
     /// As in `inner`, but blind to special tokens in text.
     plain: AddedVocabulary,
+    normal: Normal,
     words: Words,
     decoder: Decoder,
     vocab_size: usize,
@@ -56,6 +59,7 @@ pub(super) fn load(directory: &Path) -> Result<(HfTokenizer, SpecialTokens), Tok
     let tokenizer = HfTokenizer {
         inner,
         plain,
+        normal: loaded.normal,
         words,
         decoder: loaded.decoder,
         vocab_size: loaded.vocab_size,
@@ -75,7 +79,9 @@ impl HfTokenizer {
             } else {
                 &self.plain
             };
-            let mut words = added.extract_and_normalize(self.inner.get_normalizer(), text);
+            let run = Run::new(&self.normal);
+            let mut words = added.extract_and_normalize(Some(&run), text);
+            run.finish()?;
             self.words.split(&mut words)?;
             let model = self.inner.get_model();
             model.tokenize_in_pretokenized(&mut words, None)?;

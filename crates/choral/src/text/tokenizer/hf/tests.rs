@@ -254,6 +254,49 @@ fn replacements_may_not_grow_text_without_end() {
 }
 
 #[test]
+fn an_expression_that_replaces_nothing_is_an_error() {
+    let mut json = good();
+    json["normalizer"] = json!({"type": "Replace", "pattern": {"Regex": "b*"}, "content": "a"});
+    let tokenizer = load(&json).expect("loads");
+    let options = EncodeOptions::default();
+    let error = tokenizer.encode("ab", options).expect_err("an empty match");
+    assert!(
+        error.to_string().contains("matches an empty text"),
+        "{error}"
+    );
+    json["normalizer"]["pattern"] = json!({"String": ""});
+    assert!(load(&json).is_err());
+}
+
+#[test]
+fn the_configuration_adds_bos_and_eos_for_some_classes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, json: &Value| {
+        std::fs::write(folder.path().join(name), json.to_string()).expect("writes");
+    };
+    write("tokenizer.json", &good());
+    let ids = |class: &str, bos: Option<bool>, eos: Option<bool>| {
+        let config = json!({
+            "tokenizer_class": class, "add_bos_token": bos, "add_eos_token": eos,
+            "bos_token": "<s>", "eos_token": "<think>",
+        });
+        write("tokenizer_config.json", &config);
+        let tokenizer = Tokenizer::from_hf_dir(folder.path()).expect("loads");
+        encode(&tokenizer, "ab", true, true)
+    };
+    // Nothing said, or another class: as in `tokenizer.json`.
+    assert_eq!(ids("LlamaTokenizerFast", None, None), [4, 2]);
+    assert_eq!(ids("Qwen2Tokenizer", Some(false), Some(true)), [4, 2]);
+    assert_eq!(ids("LlamaTokenizerFast", Some(false), None), [2]);
+    assert_eq!(ids("GemmaTokenizer", Some(true), Some(true)), [4, 2, 5]);
+    assert_eq!(ids("LlamaTokenizer", None, Some(true)), [4, 2, 5]);
+    let config = json!({"tokenizer_class": "LlamaTokenizer", "add_bos_token": true});
+    write("tokenizer_config.json", &config);
+    let error = Tokenizer::from_hf_dir(folder.path()).expect_err("no BOS");
+    assert!(error.to_string().contains("add_bos_token"), "{error}");
+}
+
+#[test]
 fn a_run_that_the_expressions_cannot_split_is_an_error() {
     let options = EncodeOptions {
         add_special: false,
