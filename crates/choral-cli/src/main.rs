@@ -18,16 +18,19 @@ use tracing_subscriber::EnvFilter;
 /// Exit code after Ctrl-C, as shells have it.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// What the exit codes mean, and where else options come from.
-const EXIT_CODES: &str = "\
+/// What holds for all commands.
+const NOTES: &str = "\
+Options of several letters may also have a single dash: -np 4, -prompt TEXT, -n-predict=64.
 Every option can also be set by the environment: --top-k by CHORAL_TOP_K, and so on.
+What a model's authors recommend for sampling (generation_config.json) comes before choral's \
+defaults, and options come before both.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 a batch finished with some rows in error; \
 130 interrupted.";
 
 /// Batched text generation: one prompt or a million, run through a model together.
 #[derive(Debug, Parser)]
-#[command(name = "choral", version, about, after_help = EXIT_CODES)]
+#[command(name = "choral", version, after_help = NOTES)]
 struct Cli {
     #[command(subcommand)]
     command: cmd::Command,

@@ -10,7 +10,7 @@ use crate::interrupt::Interrupt;
 use crate::message::message;
 use crate::output::config::Config;
 use crate::output::progress::Progress;
-use crate::{EXIT_CODES, EXIT_INTERRUPTED};
+use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::Result;
 use choral::job::{
     Answer, ChatInput, InputFormat, Job, JobLimits, JobSummary, RowCode, RowError, RowInput,
@@ -46,7 +46,7 @@ its custom_id, or else its number: the same job gives the same answers.";
 /// Each row is one prompt, answered together with as many others as there is
 /// memory for. Memory does not grow with the number of rows.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = format!("{ROWS}\n\n{EXIT_CODES}"), after_help = EXIT_CODES)]
+#[command(after_long_help = format!("{ROWS}\n\n{NOTES}"), after_help = NOTES)]
 pub(crate) struct Args {
     /// File of prompts, - for standard input
     #[arg(short, long, value_name = "FILE")]
@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// Replace the output file if it exists
     #[arg(long)]
     overwrite: bool,
-    /// Answers to each prompt [default: 1]
+    /// Answers to each prompt (-np) [default: 1]
     #[arg(long, visible_aliases = ["n-parallel", "n"], alias = "np", value_name = "N")]
     parallel: Option<u32>,
     /// Treat prompts as messages and apply the chat template

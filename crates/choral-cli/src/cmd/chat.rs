@@ -14,7 +14,7 @@ use crate::message::message;
 use crate::output::config::Config;
 use crate::output::logprobs;
 use crate::output::terminal::shown;
-use crate::{EXIT_CODES, EXIT_INTERRUPTED};
+use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::{Context as _, Result, bail};
 use choral::engine::request::FinishReason;
 use choral::engine::{Request, RequestOutput, StreamEvent};
@@ -33,7 +33,7 @@ use std::process::ExitCode;
 /// Without a terminal, messages are read from standard input, a line each, and
 /// answers are all that is printed.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = NOTES)]
 pub(crate) struct Args {
     /// Show the configuration
     #[arg(short, long, conflicts_with = "quiet")]

@@ -11,7 +11,7 @@ use crate::output::live::Live;
 use crate::output::statistics::Statistics;
 use crate::output::terminal::shown;
 use crate::output::{logprobs, steps};
-use crate::{EXIT_CODES, EXIT_INTERRUPTED};
+use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::{Context as _, Result};
 use choral::engine::{Prompt, Request, RequestOutput, StepStats, StreamEvent};
 use choral::job::{Answer, ChatInput, RowHead, fresh_seed, token_text};
@@ -34,7 +34,7 @@ const DEFAULT_PARALLEL: u32 = 4;
 /// The prompt is continued as it is; with --chat it is a message, and the model's
 /// chat template turns it into a prompt.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = NOTES)]
 pub(crate) struct Args {
     /// Prompt for all sequences [default: "Hello my name is"]
     #[arg(value_name = "PROMPT", conflicts_with_all = ["prompt", "file"])]
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// File with the prompt, - for standard input; a line feed at its end is left out
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Sequences to generate [default: 4]
+    /// Sequences to generate (-np) [default: 4]
     #[arg(long, visible_aliases = ["n-parallel", "n"], alias = "np", value_name = "N")]
     parallel: Option<u32>,
     /// Treat the prompt as a message and apply the chat template
