@@ -3,16 +3,30 @@
 //! A CPU feature is a value one must hold: the only way to an [`Avx2`] or an
 //! [`Avx512`] is detection at run time, so code that takes one needs no check.
 
-use crate::simd::{Scalar, Simd};
+use crate::simd::{Int8, Scalar, Simd};
 use std::fmt;
 
-/// Proof that this CPU (and its operating system) runs AVX2 and FMA.
+/// Proof that this CPU (and its operating system) runs AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx2(());
 
-/// Proof that this CPU runs AVX-512 F, BW, DQ and VL.
+/// Proof that this CPU runs AVX-512 F, BW, DQ and VL, and what [`Avx2`] proves.
 #[derive(Debug, Clone, Copy)]
-pub struct Avx512(());
+pub struct Avx512 {
+    vnni: bool,
+}
+
+/// Proof that this CPU runs AVX-512 VNNI, and what [`Avx512`] proves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vnni(Avx512);
+
+impl Vnni {
+    /// What it includes.
+    #[inline(always)]
+    pub(crate) fn avx512(self) -> Avx512 {
+        self.0
+    }
+}
 
 /// An instruction set to run kernels on.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +78,12 @@ impl std::error::Error for IsaError {}
 /// compiled with the features of the set it is dispatched to.
 pub(crate) trait Kernel {
     fn run<S: Simd>(self, simd: S);
+}
+
+/// A computation on small integers that can run on any instruction set; otherwise
+/// as [`Kernel`].
+pub(crate) trait Int8Kernel {
+    fn run<I: Int8>(self, int8: I);
 }
 
 impl Isa {
@@ -133,11 +153,34 @@ impl Isa {
             _ => unreachable!("tokens are made on x86-64 only"),
         }
     }
+
+    /// Runs an integer kernel on this set. An AVX-512 CPU without VNNI runs it on
+    /// AVX2: the integers are the same.
+    #[inline]
+    pub(crate) fn run_int8<K: Int8Kernel>(self, kernel: K) {
+        match self {
+            Self::Scalar => kernel.run(Scalar),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves AVX2, FMA and F16C.
+            Self::Avx2(token) => unsafe { run_int8_avx2(token, kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves AVX-512 F, BW, DQ, VL, and VNNI if it says so.
+            Self::Avx512(token) if token.vnni => unsafe { run_int8_vnni(Vnni(token), kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a CPU with AVX-512 was found to have AVX2, FMA and F16C.
+            Self::Avx512(_) => unsafe { run_int8_avx2(Avx2(()), kernel) },
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("tokens are made on x86-64 only"),
+        }
+    }
 }
 
 fn avx2() -> Option<Avx2> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+    {
         return Some(Avx2(()));
     }
     None
@@ -151,19 +194,33 @@ fn avx512() -> Option<Avx512> {
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
     {
-        return Some(Avx512(()));
+        return Some(Avx512 {
+            vnni: is_x86_feature_detected!("avx512vnni"),
+        });
     }
     None
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn run_avx2<K: Kernel>(token: Avx2, kernel: K) {
     kernel.run(token);
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 fn run_avx512<K: Kernel>(token: Avx512, kernel: K) {
+    kernel.run(token);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn run_int8_avx2<K: Int8Kernel>(token: Avx2, kernel: K) {
+    kernel.run(token);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+fn run_int8_vnni<K: Int8Kernel>(token: Vnni, kernel: K) {
     kernel.run(token);
 }

@@ -5,10 +5,12 @@
 //! is no horizontal operation but [`Simd::sum`] and [`Simd::largest`], whose
 //! order is fixed here, once.
 
+mod int8;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use int8::{BYTES, Int8};
 pub(crate) use scalar::Scalar;
 
 /// Number of lanes.

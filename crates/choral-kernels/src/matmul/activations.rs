@@ -1,0 +1,324 @@
+//! The left side of a product: rows of activations, in the forms that packed
+//! weights take.
+//!
+//! Owns rounding to bf16 and quantising to int8. Knows nothing of weights beyond
+//! the [`Input`] that they ask for.
+
+use super::{Input, TILE_K};
+use crate::Compute;
+use crate::bf16::{bf16_to_f32, round_bf16};
+use crate::isa::Kernel;
+use crate::shared::SharedSlice;
+use crate::simd::{LANES, Simd};
+use std::cell::RefCell;
+
+thread_local! {
+    /// A row before it is quantised; kept so that steps do not allocate.
+    static ROW: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The forms of activations that one product needs: most need one, a fused
+/// matrix of differently stored parts may need two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Inputs {
+    /// f32 or bf16; the finer one if both are asked for never happens: a matrix is
+    /// of one numeric.
+    pub(super) float: Option<Input>,
+    pub(super) int8: bool,
+}
+
+impl Inputs {
+    /// One form.
+    #[must_use]
+    pub fn one(input: Input) -> Self {
+        Self::default().and(input)
+    }
+
+    /// These, and one more.
+    ///
+    /// # Panics
+    /// If both f32 and bf16 are asked for: no numeric has both.
+    #[must_use]
+    pub fn and(mut self, input: Input) -> Self {
+        match input {
+            Input::Int8 => self.int8 = true,
+            float => {
+                assert!(
+                    self.float.is_none_or(|f| f == float),
+                    "f32 and bf16 activations for one matrix"
+                );
+                self.float = Some(float);
+            }
+        }
+        self
+    }
+
+    /// Whether that form is among them.
+    pub fn has(self, input: Input) -> bool {
+        match input {
+            Input::Int8 => self.int8,
+            float => self.float == Some(float),
+        }
+    }
+}
+
+/// 32 activations as int8 with what products need to know about them.
+///
+/// `scale` is the largest magnitude over 127 and `x` is about `scale * code`
+/// (rounded to the nearest code, ties to even). A block with a value that is not
+/// finite has a NaN scale and zero codes: its products are NaN.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(32))]
+pub(super) struct BlockInfo {
+    pub scale: f32,
+    /// Sum of the codes, as a float (it is exact).
+    pub sum: f32,
+    /// Sums of codes 0..16 and 16..32.
+    pub half_sums: [f32; 2],
+    /// Minus the sums.
+    pub minus_sum: i32,
+    pub minus_half_sums: [i32; 2],
+}
+
+/// Activations `[m, k]` ready to be multiplied, each row padded with zeros to
+/// whole tiles. Memory is kept from use to use.
+#[derive(Debug, Default)]
+pub struct Activations {
+    inputs: Inputs,
+    m: usize,
+    k: usize,
+    depth: usize,
+    tiles: Vec<[f32; TILE_K]>,
+    codes: Vec<[i8; TILE_K]>,
+    infos: Vec<BlockInfo>,
+}
+
+impl Activations {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.m
+    }
+
+    /// Elements of a row.
+    pub fn width(&self) -> usize {
+        self.k
+    }
+
+    /// The forms that the last [`fill`](Self::fill) made.
+    pub fn inputs(&self) -> Inputs {
+        self.inputs
+    }
+
+    /// Tiles of 32 in a row.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Makes room for `[m, k]` and fills row `r` with what `row(r, out)` leaves in
+    /// `out` (`[k]`, contents unspecified before). Rows run in parallel, and `row`
+    /// must not fill other activations.
+    pub fn fill(
+        &mut self,
+        compute: &Compute,
+        inputs: Inputs,
+        (m, k): (usize, usize),
+        row: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.inputs = inputs;
+        (self.m, self.k, self.depth) = (m, k, k.div_ceil(TILE_K));
+        let depth = self.depth;
+        let len = |wanted: bool| if wanted { m * depth } else { 0 };
+        self.tiles
+            .resize(len(inputs.float.is_some()), [0.0; TILE_K]);
+        self.codes.resize(len(inputs.int8), [0; TILE_K]);
+        self.infos.resize(len(inputs.int8), BlockInfo::default());
+        let tiles = SharedSlice::new(&mut self.tiles);
+        let codes = SharedSlice::new(&mut self.codes);
+        let infos = SharedSlice::new(&mut self.infos);
+        compute.run(m, |r| {
+            let quantise = |source: &[[f32; TILE_K]]| {
+                // SAFETY: each row has its own `depth` blocks.
+                let (codes, infos) = unsafe {
+                    (
+                        codes.range_mut(r * depth, depth),
+                        infos.range_mut(r * depth, depth),
+                    )
+                };
+                compute.isa().run(Quantise {
+                    source,
+                    codes,
+                    infos,
+                });
+            };
+            let Some(float) = inputs.float else {
+                ROW.with_borrow_mut(|values| {
+                    values.resize(depth * TILE_K, 0.0);
+                    row(r, &mut values[..k]);
+                    values[k..].fill(0.0);
+                    quantise(values.as_chunks::<TILE_K>().0);
+                });
+                return;
+            };
+            // SAFETY: each row has its own `depth` tiles.
+            let tiles = unsafe { tiles.range_mut(r * depth, depth) };
+            let flat = tiles.as_flattened_mut();
+            row(r, &mut flat[..k]);
+            flat[k..].fill(0.0);
+            if inputs.int8 {
+                quantise(tiles);
+            }
+            if float == Input::Bf16 {
+                for x in &mut tiles.as_flattened_mut()[..k] {
+                    *x = bf16_to_f32(round_bf16(*x));
+                }
+            }
+        });
+    }
+
+    /// Row `r` in f32, rounded to bf16 if that was asked for.
+    pub(super) fn row(&self, r: usize) -> &[[f32; TILE_K]] {
+        &self.tiles[r * self.depth..(r + 1) * self.depth]
+    }
+
+    /// Row `r` in int8.
+    pub(super) fn int8_row(&self, r: usize) -> (&[[i8; TILE_K]], &[BlockInfo]) {
+        let blocks = r * self.depth..(r + 1) * self.depth;
+        (&self.codes[blocks.clone()], &self.infos[blocks])
+    }
+}
+
+/// Turns tiles of one row into int8 blocks.
+struct Quantise<'a> {
+    source: &'a [[f32; TILE_K]],
+    codes: &'a mut [[i8; TILE_K]],
+    infos: &'a mut [BlockInfo],
+}
+
+impl Kernel for Quantise<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for ((x, codes), info) in self.source.iter().zip(self.codes).zip(self.infos) {
+            let (x, _) = x.as_chunks::<LANES>();
+            let v = [simd.load(&x[0]), simd.load(&x[1])];
+            let magnitude = |v| simd.max(v, simd.sub(simd.splat(0.0), v));
+            let largest = simd.largest(simd.max(magnitude(v[0]), magnitude(v[1])));
+            // A NaN may hide from `max`; it cannot hide from a product with zero.
+            let [a, b] = v.map(|v| simd.mul(v, simd.splat(0.0)));
+            let poison = simd.sum(simd.add(a, b));
+            if poison != 0.0 {
+                *codes = [0; TILE_K];
+                *info = BlockInfo {
+                    scale: f32::NAN,
+                    ..BlockInfo::default()
+                };
+                continue;
+            }
+            // Below about 2^-120 a reciprocal overflows: such a block is zero.
+            let inverse = if largest < 1e-36 {
+                0.0
+            } else {
+                127.0 / largest
+            };
+            let mut rounded = [[0.0; LANES]; 2];
+            for half in 0..2 {
+                let codes = simd.round(simd.mul(v[half], simd.splat(inverse)));
+                simd.store(codes, &mut rounded[half]);
+            }
+            let mut sums = [0_i32; 2];
+            for half in 0..2 {
+                for lane in 0..LANES {
+                    let code = rounded[half][lane] as i32;
+                    codes[half * LANES + lane] = code as i8;
+                    sums[half] += code;
+                }
+            }
+            *info = BlockInfo {
+                scale: largest / 127.0,
+                sum: (sums[0] + sums[1]) as f32,
+                half_sums: sums.map(|s| s as f32),
+                minus_sum: -(sums[0] + sums[1]),
+                minus_half_sums: sums.map(|s| -s),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+
+    fn quantised(isa: Isa, x: &[f32]) -> (Vec<i8>, Vec<f32>) {
+        let mut activations = Activations::new();
+        let compute = Compute::new(isa, 1);
+        activations.fill(
+            &compute,
+            Inputs::one(Input::Int8),
+            (1, x.len()),
+            |_, out| {
+                out.copy_from_slice(x);
+            },
+        );
+        let (codes, infos) = activations.int8_row(0);
+        for (codes, info) in codes.iter().zip(infos) {
+            let sum =
+                |r: std::ops::Range<usize>| codes[r].iter().map(|&c| i32::from(c)).sum::<i32>();
+            assert_eq!(info.minus_half_sums, [-sum(0..16), -sum(16..32)]);
+            assert_eq!(info.half_sums, [sum(0..16) as f32, sum(16..32) as f32]);
+            assert_eq!((info.sum, info.minus_sum), (sum(0..32) as f32, -sum(0..32)));
+        }
+        (
+            codes.as_flattened().to_vec(),
+            infos.iter().map(|i| i.scale).collect(),
+        )
+    }
+
+    #[test]
+    fn codes_are_the_nearest_of_255_steps() {
+        let mut x: Vec<f32> = (0..40).map(|i| (i as f32 - 20.0) * 0.25).collect();
+        x[3] = -12.7;
+        for isa in Isa::available() {
+            let (codes, scales) = quantised(isa, &x);
+            assert_eq!(codes.len(), 64);
+            assert!((scales[0] - 0.1).abs() < 1e-7);
+            assert_eq!(codes[3], -127);
+            for i in 0..32 {
+                let error = (x[i] - scales[0] * f32::from(codes[i])).abs();
+                assert!(error <= scales[0] * 0.5001, "{i}: {error}");
+            }
+            assert_eq!(codes[39], 127);
+            assert_eq!(codes[40..], [0; 24]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_poisons_its_block_only() {
+        for isa in Isa::available() {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut x = vec![1.0; 64];
+                x[40] = bad;
+                let (codes, scales) = quantised(isa, &x);
+                assert_eq!(codes[..32], [127; 32]);
+                assert!(scales[0] > 0.0 && scales[1].is_nan());
+                assert_eq!(codes[32..], [0; 32]);
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_and_the_smallest_numbers_have_zero_codes() {
+        for isa in Isa::available() {
+            for x in [0.0, -0.0, f32::MIN_POSITIVE, 1e-40] {
+                let (codes, scales) = quantised(isa, &[x; 32]);
+                assert_eq!(codes, [0; 32]);
+                assert!(scales[0].is_finite());
+            }
+        }
+    }
+}
