@@ -16,7 +16,7 @@ use super::int8::Int8Multiply;
 use super::{Span, TILE_K};
 use crate::Compute;
 use crate::isa::{Int8Kernel, Isa};
-use crate::shared::{SharedSlice, Zeroable, zeroed};
+use crate::shared::{Array, SharedSlice, Zeroable};
 use crate::simd::{BYTES, Int8, LANES, Simd};
 use std::cell::RefCell;
 
@@ -596,7 +596,7 @@ macro_rules! layouts {
             pub(super) fn bytes(&self) -> usize {
                 match self {
                     $(Self::$name(packed) => {
-                        size_of_val(packed.codes.as_slice()) + size_of_val(packed.scales.as_slice())
+                        size_of_val(&*packed.codes) + size_of_val(&*packed.scales)
                     })*
                 }
             }
@@ -657,8 +657,8 @@ layouts! {
 /// Codes `[groups, k / 32]` and scales `[groups, k / block]`.
 #[derive(Debug)]
 pub(super) struct Packed<C, S> {
-    pub(super) codes: Vec<C>,
-    pub(super) scales: Vec<S>,
+    pub(super) codes: Array<C>,
+    pub(super) scales: Array<S>,
     /// Parts of 32 in a row.
     pub(super) depth: usize,
 }
@@ -677,8 +677,8 @@ impl<C: Codes, S: Scales> Packed<C, S> {
             "rows of {k} weights in blocks of {block}"
         );
         let (groups, depth, supers) = (n.div_ceil(LANES), k / TILE_K, k / block);
-        let mut codes: Vec<C> = zeroed(groups * depth)?;
-        let mut scales: Vec<S> = zeroed(groups * supers)?;
+        let mut codes: Array<C> = Array::zeroed(groups * depth)?;
+        let mut scales: Array<S> = Array::zeroed(groups * supers)?;
         let (all_codes, all_scales) = (SharedSlice::new(&mut codes), SharedSlice::new(&mut scales));
         compute.run(groups, |group| {
             // SAFETY: each group has its own codes and scales.
