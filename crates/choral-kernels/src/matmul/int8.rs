@@ -178,8 +178,7 @@ impl<L: Layout, const MR: usize, const NR: usize> Part<'_, L, MR, NR> {
             }
         }
         for m in 0..MR {
-            let x = self.x[m];
-            let a = [x[4 * J], x[4 * J + 1], x[4 * J + 2], x[4 * J + 3]];
+            let a = &self.x[m].as_chunks::<4>().0[J];
             for n in 0..NR {
                 sums[m][n] = if const { L::MEANING.is_signed() } {
                     int8.dot_signed(sums[m][n], w[n], a)

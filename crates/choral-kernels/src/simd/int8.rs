@@ -39,7 +39,7 @@ pub(crate) trait Int8: Copy {
     fn splat(self, x: i32) -> Self::I;
 
     /// Adds the dot product of each lane's bytes, all below 128, with `a`.
-    fn dot_small(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I;
+    fn dot_small(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I;
 
     /// Signed bytes (none is -128) in the form that [`dot_signed`](Self::dot_signed) takes.
     fn signed(self, w: Self::B) -> Self::B;
@@ -47,7 +47,7 @@ pub(crate) trait Int8: Copy {
     /// of all `a` that they will be taken with.
     fn signed_start(self, minus_sum: i32) -> Self::I;
     /// Adds the dot product of each lane's bytes, from [`signed`](Self::signed), with `a`.
-    fn dot_signed(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I;
+    fn dot_signed(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I;
 
     /// Exact below 2^24.
     fn to_float(self, i: Self::I) -> <Self::F as Simd>::V;
@@ -140,7 +140,7 @@ impl Int8 for Scalar {
     }
 
     #[inline(always)]
-    fn dot_small(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I {
+    fn dot_small(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
         from_fn(|lane| {
             let product = |i: usize| i32::from(w[4 * lane + i]) * i32::from(a[i]);
             acc[lane] + product(0) + product(1) + product(2) + product(3)
@@ -158,7 +158,7 @@ impl Int8 for Scalar {
     }
 
     #[inline(always)]
-    fn dot_signed(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I {
+    fn dot_signed(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
         from_fn(|lane| {
             let product = |i: usize| i32::from(w[4 * lane + i] as i8) * i32::from(a[i]);
             acc[lane] + product(0) + product(1) + product(2) + product(3)
@@ -203,6 +203,7 @@ mod x86 {
     use super::{BYTES, Int8, LANES};
     use crate::isa::{Avx2, Avx512, Vnni};
     #[allow(clippy::wildcard_imports)] // forty intrinsics, all of one prefix
+    use std::arch::asm;
     use std::arch::x86_64::*;
 
     macro_rules! lanes {
@@ -211,6 +212,29 @@ mod x86 {
             // the size that is read.
             unsafe { $body }
         };
+    }
+
+    /// A dot product whose activations come straight from memory. The intrinsic would
+    /// do, but then the compiler gathers the broadcasts of many steps at the front
+    /// of a loop, and spills sums to make room for them.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512 F and VNNI.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    unsafe fn dot_from_memory(acc: __m512i, w: __m512i, a: &[i8; 4]) -> __m512i {
+        let mut acc = acc;
+        // SAFETY: reads the four bytes of `a`; the caller promises the instruction.
+        unsafe {
+            asm!(
+                "vpdpbusd {acc}, {w}, dword ptr [{a}]{{1to16}}",
+                acc = inout(zmm_reg) acc,
+                w = in(zmm_reg) w,
+                a = in(reg) a.as_ptr(),
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        acc
     }
 
     impl Int8 for Vnni {
@@ -279,9 +303,9 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn dot_small(self, acc: __m512i, w: __m512i, a: [i8; 4]) -> __m512i {
-            let a = i32::from_le_bytes(a.map(|b| b as u8));
-            lanes!(_mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(a)))
+        fn dot_small(self, acc: __m512i, w: __m512i, a: &[i8; 4]) -> __m512i {
+            // SAFETY: `self` proves VNNI; `a` is four bytes.
+            unsafe { dot_from_memory(acc, w, a) }
         }
 
         /// `w + 128` as an unsigned byte; the start takes the 128 back.
@@ -296,7 +320,7 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn dot_signed(self, acc: __m512i, w: __m512i, a: [i8; 4]) -> __m512i {
+        fn dot_signed(self, acc: __m512i, w: __m512i, a: &[i8; 4]) -> __m512i {
             self.dot_small(acc, w, a)
         }
 
@@ -417,9 +441,9 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn dot_small(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I {
+        fn dot_small(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
             // Pairs of products stay below 2^15: 2 * 127 * 127.
-            let a = i32::from_le_bytes(a.map(|b| b as u8));
+            let a = i32::from_le_bytes([a[0] as u8, a[1] as u8, a[2] as u8, a[3] as u8]);
             lanes!({
                 let (a, ones) = (_mm256_set1_epi32(a), _mm256_set1_epi16(1));
                 let pairs = [_mm256_maddubs_epi16(w[0], a), _mm256_maddubs_epi16(w[1], a)];
@@ -441,9 +465,9 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn dot_signed(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I {
+        fn dot_signed(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
             // |w| times a with the sign of w; |w| and |a| are at most 127.
-            let a = i32::from_le_bytes(a.map(|b| b as u8));
+            let a = i32::from_le_bytes([a[0] as u8, a[1] as u8, a[2] as u8, a[3] as u8]);
             lanes!({
                 let (a, ones) = (_mm256_set1_epi32(a), _mm256_set1_epi16(1));
                 let pairs = [
