@@ -24,7 +24,7 @@ const AHEAD: usize = 4096;
 struct Fetch {
     /// Distance in parts.
     ahead: usize,
-    /// Fetches every `every`-th part, from the `first` on.
+    /// Fetches every `every`-th part of the groups in turn, from the `first` on.
     every: usize,
     first: usize,
 }
@@ -33,6 +33,17 @@ struct Fetch {
 pub(super) struct Int8Multiply<'a, L: Layout> {
     pub(super) span: &'a Span<'a>,
     pub(super) packed: &'a Packed<L::Codes, L::Scales>,
+}
+
+impl Fetch {
+    /// What a single pass fetches.
+    const fn within<L: Layout>() -> Self {
+        Self {
+            ahead: AHEAD / size_of::<L::Codes>(),
+            every: 1,
+            first: 0,
+        }
+    }
 }
 
 impl<L: Layout> Int8Kernel for Int8Multiply<'_, L> {
@@ -44,12 +55,7 @@ impl<L: Layout> Int8Kernel for Int8Multiply<'_, L> {
             let left = self.span.groups.end - group;
             if const { I::MAX_ROWS >= 6 } {
                 if rows == 1 && left >= 4 {
-                    let fetch = Fetch {
-                        ahead: AHEAD / size_of::<L::Codes>(),
-                        every: 1,
-                        first: 0,
-                    };
-                    self.block::<I, 1, 4>(int8, (group, 0), fetch);
+                    self.block::<I, 1, 4>(int8, (group, 0), Fetch::within::<L>());
                     group += 4;
                 } else if left >= 2 {
                     self.rows::<I, 2>(int8, group);
@@ -82,15 +88,11 @@ impl<L: Layout> Int8Multiply<'_, L> {
         let rows = self.span.x.rows();
         let most = Self::most_rows::<I>();
         let passes = rows.div_ceil(most);
-        let mut fetch = Fetch {
-            ahead: if passes == 1 {
-                AHEAD / size_of::<L::Codes>()
-            } else {
-                NR * self.packed.depth
-            },
-            every: passes,
-            first: 0,
-        };
+        let mut fetch = Fetch::within::<L>();
+        if passes > 1 {
+            fetch.ahead = NR * self.packed.depth;
+            fetch.every = passes;
+        }
         let mut row = 0;
         while row < rows {
             let left = rows - row;
@@ -140,20 +142,20 @@ impl<L: Layout> Int8Multiply<'_, L> {
         let scales: [&[L::Scales]; NR] =
             from_fn(|n| &self.packed.scales[(group + n) * supers..][..supers]);
         let mut c = [[f.splat(0.0); NR]; MR];
-        let mut until_fetch = fetch.first;
+        let mut until_fetch = fetch.first + 1;
         for t in 0..depth {
-            if until_fetch == 0 {
-                until_fetch = fetch.every;
-                for n in 0..NR {
+            for n in 0..NR {
+                until_fetch -= 1;
+                if until_fetch == 0 {
+                    until_fetch = fetch.every;
                     let part = std::ptr::from_ref(&codes[n][t]);
                     prefetch(f, part.wrapping_add(fetch.ahead));
-                    if L::PARTS == 1 || t % L::PARTS == 0 {
-                        let scales = std::ptr::from_ref(&scales[n][t / L::PARTS]);
-                        prefetch(f, scales.wrapping_add(fetch.ahead.div_ceil(L::PARTS)));
-                    }
+                }
+                if L::PARTS == 1 || t % L::PARTS == 0 {
+                    let scales = std::ptr::from_ref(&scales[n][t / L::PARTS]);
+                    prefetch(f, scales.wrapping_add(fetch.ahead.div_ceil(L::PARTS)));
                 }
             }
-            until_fetch -= 1;
             let part = Part::<L, MR, NR> {
                 x: from_fn(|m| &x[m].0[t]),
                 infos: from_fn(|m| &x[m].1[t]),
@@ -240,7 +242,7 @@ impl<L: Layout, const MR: usize, const NR: usize> Part<'_, L, MR, NR> {
             }
         }
         for m in 0..MR {
-            let a = &self.x[m].as_chunks::<4>().0[J];
+            let a = int8.activations(&self.x[m].as_chunks::<4>().0[J]);
             for n in 0..NR {
                 sums[m][n] = if const { L::MEANING.is_signed() } {
                     int8.dot_signed(sums[m][n], w[n], a)

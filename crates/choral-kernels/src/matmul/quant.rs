@@ -212,7 +212,7 @@ fn place(lane: usize, k: usize) -> (usize, usize) {
 #[inline(always)]
 fn nibble<I: Int8, const J: usize>(int8: I, vectors: &[[u8; BYTES]; 4]) -> I::B {
     let pair = int8.load(&vectors[J / 2]);
-    if J % 2 == 0 {
+    if J.is_multiple_of(2) {
         int8.field::<0, 15>(pair)
     } else {
         int8.field::<4, 15>(pair)

@@ -22,6 +22,8 @@ pub(crate) trait Int8: Copy {
     type B: Copy;
     /// Sixteen `i32`.
     type I: Copy;
+    /// Four activations, in every lane.
+    type A: Copy;
 
     /// Rows of a product that fit in the registers together with two groups.
     const MAX_ROWS: usize;
@@ -37,9 +39,11 @@ pub(crate) trait Int8: Copy {
     /// `table[byte]`, for bytes below 16.
     fn table(self, codes: Self::B, table: &[i8; 16]) -> Self::B;
     fn splat(self, x: i32) -> Self::I;
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "read from where it lies")]
+    fn activations(self, a: &[i8; 4]) -> Self::A;
 
     /// Adds the dot product of each lane's bytes, all below 128, with `a`.
-    fn dot_small(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I;
+    fn dot_small(self, acc: Self::I, w: Self::B, a: Self::A) -> Self::I;
 
     /// Signed bytes (none is -128) in the form that [`dot_signed`](Self::dot_signed) takes.
     fn signed(self, w: Self::B) -> Self::B;
@@ -47,7 +51,7 @@ pub(crate) trait Int8: Copy {
     /// of all `a` that they will be taken with.
     fn signed_start(self, minus_sum: i32) -> Self::I;
     /// Adds the dot product of each lane's bytes, from [`signed`](Self::signed), with `a`.
-    fn dot_signed(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I;
+    fn dot_signed(self, acc: Self::I, w: Self::B, a: Self::A) -> Self::I;
 
     /// Exact below 2^24.
     fn to_float(self, i: Self::I) -> <Self::F as Simd>::V;
@@ -96,8 +100,14 @@ impl Int8 for Scalar {
     type F = Self;
     type B = [u8; BYTES];
     type I = [i32; LANES];
+    type A = [i8; 4];
 
     const MAX_ROWS: usize = 1;
+
+    #[inline(always)]
+    fn activations(self, a: &[i8; 4]) -> Self::A {
+        *a
+    }
 
     #[inline(always)]
     fn float(self) -> Self {
@@ -140,7 +150,7 @@ impl Int8 for Scalar {
     }
 
     #[inline(always)]
-    fn dot_small(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
+    fn dot_small(self, acc: Self::I, w: Self::B, a: Self::A) -> Self::I {
         from_fn(|lane| {
             let product = |i: usize| i32::from(w[4 * lane + i]) * i32::from(a[i]);
             acc[lane] + product(0) + product(1) + product(2) + product(3)
@@ -158,7 +168,7 @@ impl Int8 for Scalar {
     }
 
     #[inline(always)]
-    fn dot_signed(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
+    fn dot_signed(self, acc: Self::I, w: Self::B, a: Self::A) -> Self::I {
         from_fn(|lane| {
             let product = |i: usize| i32::from(w[4 * lane + i] as i8) * i32::from(a[i]);
             acc[lane] + product(0) + product(1) + product(2) + product(3)
@@ -214,33 +224,33 @@ mod x86 {
         };
     }
 
-    /// A dot product whose activations come straight from memory. The intrinsic would
-    /// do, but then the compiler gathers the broadcasts of many steps at the front
-    /// of a loop, and spills sums to make room for them.
+    /// Four bytes in every lane, where this stands in the program. With the
+    /// intrinsic the compiler gathers the broadcasts of many steps at the front of a
+    /// loop, and spills sums to make room for them.
     ///
     /// # Safety
-    /// The CPU has AVX-512 F and VNNI.
+    /// The CPU has AVX-512 F.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    unsafe fn dot_from_memory(acc: __m512i, w: __m512i, a: &[i8; 4]) -> __m512i {
-        let mut acc = acc;
+    #[target_feature(enable = "avx512f")]
+    unsafe fn broadcast_here(a: &[i8; 4]) -> __m512i {
+        let lanes: __m512i;
         // SAFETY: reads the four bytes of `a`; the caller promises the instruction.
         unsafe {
             asm!(
-                "vpdpbusd {acc}, {w}, dword ptr [{a}]{{1to16}}",
-                acc = inout(zmm_reg) acc,
-                w = in(zmm_reg) w,
+                "vpbroadcastd {lanes}, dword ptr [{a}]",
+                lanes = out(zmm_reg) lanes,
                 a = in(reg) a.as_ptr(),
                 options(readonly, nostack, preserves_flags),
             );
         }
-        acc
+        lanes
     }
 
     impl Int8 for Vnni {
         type F = Avx512;
         type B = __m512i;
         type I = __m512i;
+        type A = __m512i;
 
         // Sums and results of six rows and two groups, two weights, two scales.
         const MAX_ROWS: usize = 6;
@@ -248,6 +258,12 @@ mod x86 {
         #[inline(always)]
         fn float(self) -> Avx512 {
             self.avx512()
+        }
+
+        #[inline(always)]
+        fn activations(self, a: &[i8; 4]) -> __m512i {
+            // SAFETY: `self` proves AVX-512.
+            unsafe { broadcast_here(a) }
         }
 
         #[inline(always)]
@@ -303,9 +319,8 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn dot_small(self, acc: __m512i, w: __m512i, a: &[i8; 4]) -> __m512i {
-            // SAFETY: `self` proves VNNI; `a` is four bytes.
-            unsafe { dot_from_memory(acc, w, a) }
+        fn dot_small(self, acc: __m512i, w: __m512i, a: Self::A) -> __m512i {
+            lanes!(_mm512_dpbusd_epi32(acc, w, a))
         }
 
         /// `w + 128` as an unsigned byte; the start takes the 128 back.
@@ -320,7 +335,7 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn dot_signed(self, acc: __m512i, w: __m512i, a: &[i8; 4]) -> __m512i {
+        fn dot_signed(self, acc: __m512i, w: __m512i, a: Self::A) -> __m512i {
             self.dot_small(acc, w, a)
         }
 
@@ -370,12 +385,19 @@ mod x86 {
         type F = Self;
         type B = [__m256i; 2];
         type I = [__m256i; 2];
+        type A = __m256i;
 
         const MAX_ROWS: usize = 2;
 
         #[inline(always)]
         fn float(self) -> Self {
             self
+        }
+
+        #[inline(always)]
+        fn activations(self, a: &[i8; 4]) -> __m256i {
+            let a = i32::from_le_bytes([a[0] as u8, a[1] as u8, a[2] as u8, a[3] as u8]);
+            lanes!(_mm256_set1_epi32(a))
         }
 
         #[inline(always)]
@@ -441,11 +463,10 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn dot_small(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
+        fn dot_small(self, acc: Self::I, w: Self::B, a: Self::A) -> Self::I {
             // Pairs of products stay below 2^15: 2 * 127 * 127.
-            let a = i32::from_le_bytes([a[0] as u8, a[1] as u8, a[2] as u8, a[3] as u8]);
             lanes!({
-                let (a, ones) = (_mm256_set1_epi32(a), _mm256_set1_epi16(1));
+                let ones = _mm256_set1_epi16(1);
                 let pairs = [_mm256_maddubs_epi16(w[0], a), _mm256_maddubs_epi16(w[1], a)];
                 [
                     _mm256_add_epi32(acc[0], _mm256_madd_epi16(pairs[0], ones)),
@@ -465,11 +486,10 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn dot_signed(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
+        fn dot_signed(self, acc: Self::I, w: Self::B, a: Self::A) -> Self::I {
             // |w| times a with the sign of w; |w| and |a| are at most 127.
-            let a = i32::from_le_bytes([a[0] as u8, a[1] as u8, a[2] as u8, a[3] as u8]);
             lanes!({
-                let (a, ones) = (_mm256_set1_epi32(a), _mm256_set1_epi16(1));
+                let ones = _mm256_set1_epi16(1);
                 let pairs = [
                     _mm256_maddubs_epi16(_mm256_abs_epi8(w[0]), _mm256_sign_epi8(a, w[0])),
                     _mm256_maddubs_epi16(_mm256_abs_epi8(w[1]), _mm256_sign_epi8(a, w[1])),
