@@ -24,6 +24,7 @@ mod activations;
 mod float;
 mod int8;
 mod quant;
+mod unpack;
 
 pub use activations::{Activations, Inputs};
 pub use int8::{IntegerBlock, reference_int8};

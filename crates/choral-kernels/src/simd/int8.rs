@@ -51,10 +51,15 @@ pub(crate) trait Int8: Copy {
 
     /// Exact below 2^24.
     fn to_float(self, i: Self::I) -> <Self::F as Simd>::V;
-    /// Byte `AT` of each lane, as an unsigned number.
-    fn unsigned_byte<const AT: u32>(self, b: Self::B) -> <Self::F as Simd>::V;
-    /// Byte `AT` of each lane, as a signed number.
-    fn signed_byte<const AT: u32>(self, b: Self::B) -> <Self::F as Simd>::V;
+    /// Byte `AT` of each lane.
+    fn byte<const AT: usize>(self, b: Self::B) -> <Self::F as Simd>::V;
+    /// 128 plus byte `AT` of each lane, which is below 128: one instruction less than
+    /// without the 128, for it is an exponent with the byte in its mantissa.
+    fn byte_above_128<const AT: usize>(self, b: Self::B) -> <Self::F as Simd>::V;
+    /// 32896 plus byte `AT` of each lane, taken as signed.
+    fn byte_above_32896<const AT: usize>(self, b: Self::B) -> <Self::F as Simd>::V;
+    /// 2^24 times byte `AT` of each lane, taken as signed.
+    fn byte_times_2_24<const AT: usize>(self, b: Self::B) -> <Self::F as Simd>::V;
     /// Widens sixteen f16.
     fn load_f16(self, src: &[u16; LANES]) -> <Self::F as Simd>::V;
     /// Sixteen unsigned bytes as floats.
@@ -74,22 +79,17 @@ pub(crate) trait Int8: Copy {
         self.load_u8(&src.map(|b| b >> 4))
     }
 
-    /// Rounds both with [`round_bf16`] and stores pairs: first, second.
-    #[inline(always)]
-    fn store_bf16_pairs(
+    /// Rounds both to bf16 and stores pairs: first, second.
+    ///
+    /// With `FLUSH` it rounds as [`round_bf16`] does. Without, lanes must be 0, or
+    /// 2^-48 or more, or not finite (and a NaN one that arithmetic makes); zeros keep
+    /// their sign then, which no sum of products can tell.
+    fn store_bf16_pairs<const FLUSH: bool>(
         self,
         first: <Self::F as Simd>::V,
         second: <Self::F as Simd>::V,
         out: &mut [u16; 2 * LANES],
-    ) {
-        let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
-        self.float().store(first, &mut a);
-        self.float().store(second, &mut b);
-        for lane in 0..LANES {
-            out[2 * lane] = round_bf16(a[lane]);
-            out[2 * lane + 1] = round_bf16(b[lane]);
-        }
-    }
+    );
 }
 
 impl Int8 for Scalar {
@@ -171,13 +171,23 @@ impl Int8 for Scalar {
     }
 
     #[inline(always)]
-    fn unsigned_byte<const AT: u32>(self, b: Self::B) -> [f32; LANES] {
-        from_fn(|lane| f32::from(b[4 * lane + AT as usize]))
+    fn byte<const AT: usize>(self, b: Self::B) -> [f32; LANES] {
+        from_fn(|lane| f32::from(b[4 * lane + AT]))
     }
 
     #[inline(always)]
-    fn signed_byte<const AT: u32>(self, b: Self::B) -> [f32; LANES] {
-        from_fn(|lane| f32::from(b[4 * lane + AT as usize] as i8))
+    fn byte_above_128<const AT: usize>(self, b: Self::B) -> [f32; LANES] {
+        from_fn(|lane| 128.0 + f32::from(b[4 * lane + AT]))
+    }
+
+    #[inline(always)]
+    fn byte_above_32896<const AT: usize>(self, b: Self::B) -> [f32; LANES] {
+        from_fn(|lane| 32896.0 + f32::from(b[4 * lane + AT] as i8))
+    }
+
+    #[inline(always)]
+    fn byte_times_2_24<const AT: usize>(self, b: Self::B) -> [f32; LANES] {
+        from_fn(|lane| 16_777_216.0 * f32::from(b[4 * lane + AT] as i8))
     }
 
     #[inline(always)]
@@ -193,6 +203,19 @@ impl Int8 for Scalar {
     #[inline(always)]
     fn load_i8(self, src: &[u8; LANES]) -> [f32; LANES] {
         src.map(|b| f32::from(b as i8))
+    }
+
+    #[inline(always)]
+    fn store_bf16_pairs<const FLUSH: bool>(
+        self,
+        first: [f32; LANES],
+        second: [f32; LANES],
+        out: &mut [u16; 2 * LANES],
+    ) {
+        for lane in 0..LANES {
+            out[2 * lane] = round_bf16(first[lane]);
+            out[2 * lane + 1] = round_bf16(second[lane]);
+        }
     }
 }
 
@@ -213,7 +236,106 @@ mod x86 {
         };
     }
 
-    impl Int8 for Vnni {
+    /// 2^-48, below which bf16 is zero.
+    const SMALLEST: f32 = 3.552_713_7e-15;
+
+    /// Two halves of a vector, taken in turn.
+    const INTERLEAVED: [u16; 2 * LANES] = {
+        let mut order = [0; 2 * LANES];
+        let mut lane = 0;
+        while lane < LANES {
+            order[2 * lane] = lane as u16;
+            order[2 * lane + 1] = (LANES + lane) as u16;
+            lane += 1;
+        }
+        order
+    };
+
+    /// Where byte `AT` of a lane becomes byte `TO` and the others zeros, said for the
+    /// four lanes that a byte shuffle works on at a time.
+    const fn moved(at: usize, to: usize) -> [i8; 16] {
+        let mut index = [-1; 16];
+        let mut lane = 0;
+        while lane < 4 {
+            index[4 * lane + to] = (4 * lane + at) as i8;
+            lane += 1;
+        }
+        index
+    }
+
+    /// Moves byte `AT` of each lane to byte `TO` and zeroes the others.
+    #[target_feature(enable = "avx512bw")]
+    #[inline]
+    fn move512<const AT: usize, const TO: usize>(b: __m512i) -> __m512i {
+        let index = const { moved(AT, TO) };
+        // SAFETY: sixteen bytes are read from sixteen.
+        let index = unsafe { _mm_loadu_si128(index.as_ptr().cast()) };
+        _mm512_shuffle_epi8(b, _mm512_broadcast_i32x4(index))
+    }
+
+    /// Byte `TO` of `magic` replaced by byte `AT` of `b`, each lane.
+    #[target_feature(enable = "avx512bw")]
+    #[inline]
+    fn merge512<const AT: usize, const TO: usize>(b: __m512i, magic: i32) -> __m512i {
+        let magic = _mm512_set1_epi32(magic);
+        let lanes = 0x1111_1111_1111_1111 << TO;
+        if AT == TO {
+            return _mm512_mask_blend_epi8(lanes, magic, b);
+        }
+        let index = const { moved(AT, TO) };
+        // SAFETY: sixteen bytes are read from sixteen.
+        let index = unsafe { _mm_loadu_si128(index.as_ptr().cast()) };
+        _mm512_mask_shuffle_epi8(magic, lanes, b, _mm512_broadcast_i32x4(index))
+    }
+
+    /// Rounds to bf16, in the upper half of each lane.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn round512<const FLUSH: bool>(v: __m512) -> __m512i {
+        let bits = _mm512_castps_si512(v);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+        let rounded = _mm512_add_epi32(bits, half);
+        if FLUSH {
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            let rounded = _mm512_mask_mov_epi32(rounded, nan, quiet);
+            _mm512_maskz_mov_epi32(kept512(v), rounded)
+        } else {
+            rounded
+        }
+    }
+
+    /// Lanes that do not become zero in bf16.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn kept512(v: __m512) -> __mmask16 {
+        _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(v), _mm512_set1_ps(SMALLEST))
+    }
+
+    /// Pairs of bf16: first, second.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    #[inline]
+    fn pairs512<const FLUSH: bool>(first: __m512, second: __m512) -> __m512i {
+        let (first, second) = if FLUSH {
+            (
+                _mm512_maskz_mov_ps(kept512(first), first),
+                _mm512_maskz_mov_ps(kept512(second), second),
+            )
+        } else {
+            (first, second)
+        };
+        // All of the first, then all of the second. The conversion rounds to nearest
+        // even whatever MXCSR says, and what it would flush is zero already.
+        let halves = _mm512_cvtne2ps_pbh(second, first);
+        // SAFETY: both are 64 bytes.
+        let halves = unsafe { std::mem::transmute::<__m512bh, __m512i>(halves) };
+        // SAFETY: 64 bytes are read from 64.
+        let order = unsafe { _mm512_loadu_si512(INTERLEAVED.as_ptr().cast()) };
+        _mm512_permutexvar_epi16(order, halves)
+    }
+
+    impl<const BF16: bool> Int8 for Vnni<BF16> {
         type F = Avx512;
         type B = __m512i;
         type I = __m512i;
@@ -306,20 +428,44 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn unsigned_byte<const AT: u32>(self, b: __m512i) -> __m512 {
-            // A variable shift: its amount folds, and 8 * AT is no constant argument.
+        fn byte<const AT: usize>(self, b: __m512i) -> __m512 {
+            lanes!(_mm512_cvtepi32_ps(move512::<AT, 0>(b)))
+        }
+
+        #[inline(always)]
+        fn byte_above_128<const AT: usize>(self, b: __m512i) -> __m512 {
+            lanes!(_mm512_castsi512_ps(merge512::<AT, 2>(b, 0x4300_0000)))
+        }
+
+        #[inline(always)]
+        fn byte_above_32896<const AT: usize>(self, b: __m512i) -> __m512 {
             lanes!({
-                let moved = _mm512_srl_epi32(b, _mm_cvtsi32_si128(8 * AT as i32));
-                _mm512_cvtepi32_ps(_mm512_and_si512(moved, _mm512_set1_epi32(255)))
+                let unsigned = _mm512_xor_si512(b, _mm512_set1_epi8(-128));
+                _mm512_castsi512_ps(merge512::<AT, 1>(unsigned, 0x4700_0000))
             })
         }
 
         #[inline(always)]
-        fn signed_byte<const AT: u32>(self, b: __m512i) -> __m512 {
+        fn byte_times_2_24<const AT: usize>(self, b: __m512i) -> __m512 {
+            lanes!(_mm512_cvtepi32_ps(move512::<AT, 3>(b)))
+        }
+
+        #[inline(always)]
+        fn store_bf16_pairs<const FLUSH: bool>(
+            self,
+            first: __m512,
+            second: __m512,
+            out: &mut [u16; 2 * LANES],
+        ) {
             lanes!({
-                let top = _mm512_sll_epi32(b, _mm_cvtsi32_si128(24 - 8 * AT as i32));
-                _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(top))
-            })
+                let pairs = if BF16 {
+                    pairs512::<FLUSH>(first, second)
+                } else {
+                    let first = _mm512_srli_epi32::<16>(round512::<FLUSH>(first));
+                    _mm512_mask_blend_epi16(0xaaaa_aaaa, first, round512::<FLUSH>(second))
+                };
+                _mm512_storeu_si512(out.as_mut_ptr().cast(), pairs);
+            });
         }
 
         #[inline(always)]
@@ -339,6 +485,36 @@ mod x86 {
             lanes!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(
                 src.as_ptr().cast()
             ))))
+        }
+    }
+
+    /// Moves byte `AT` of each lane to byte `TO` and zeroes the others.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn move256<const AT: usize, const TO: usize>(b: __m256i) -> __m256i {
+        let index = const { moved(AT, TO) };
+        // SAFETY: sixteen bytes are read from sixteen.
+        let index = unsafe { _mm_loadu_si128(index.as_ptr().cast()) };
+        _mm256_shuffle_epi8(b, _mm256_broadcastsi128_si256(index))
+    }
+
+    /// Rounds to bf16, in the upper half of each lane.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn round256<const FLUSH: bool>(v: __m256) -> __m256i {
+        let bits = _mm256_castps_si256(v);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+        let rounded = _mm256_add_epi32(bits, half);
+        if FLUSH {
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+            let rounded = _mm256_blendv_epi8(rounded, quiet, nan);
+            let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), v);
+            let kept = _mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, _mm256_set1_ps(SMALLEST));
+            _mm256_and_si256(rounded, _mm256_castps_si256(kept))
+        } else {
+            rounded
         }
     }
 
@@ -463,25 +639,60 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn unsigned_byte<const AT: u32>(self, b: Self::B) -> [__m256; 2] {
+        fn byte<const AT: usize>(self, b: Self::B) -> [__m256; 2] {
+            lanes!([
+                _mm256_cvtepi32_ps(move256::<AT, 0>(b[0])),
+                _mm256_cvtepi32_ps(move256::<AT, 0>(b[1]))
+            ])
+        }
+
+        #[inline(always)]
+        fn byte_above_128<const AT: usize>(self, b: Self::B) -> [__m256; 2] {
             lanes!({
-                let (by, byte) = (_mm_cvtsi32_si128(8 * AT as i32), _mm256_set1_epi32(255));
+                let magic = _mm256_set1_epi32(0x4300_0000);
                 [
-                    _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srl_epi32(b[0], by), byte)),
-                    _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srl_epi32(b[1], by), byte)),
+                    _mm256_castsi256_ps(_mm256_or_si256(magic, move256::<AT, 2>(b[0]))),
+                    _mm256_castsi256_ps(_mm256_or_si256(magic, move256::<AT, 2>(b[1]))),
                 ]
             })
         }
 
         #[inline(always)]
-        fn signed_byte<const AT: u32>(self, b: Self::B) -> [__m256; 2] {
+        fn byte_above_32896<const AT: usize>(self, b: Self::B) -> [__m256; 2] {
+            // The sign bit is flipped by the magic number's 0x80.
             lanes!({
-                let by = _mm_cvtsi32_si128(24 - 8 * AT as i32);
+                let magic = _mm256_set1_epi32(0x4700_8000);
                 [
-                    _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_sll_epi32(b[0], by))),
-                    _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_sll_epi32(b[1], by))),
+                    _mm256_castsi256_ps(_mm256_xor_si256(magic, move256::<AT, 1>(b[0]))),
+                    _mm256_castsi256_ps(_mm256_xor_si256(magic, move256::<AT, 1>(b[1]))),
                 ]
             })
+        }
+
+        #[inline(always)]
+        fn byte_times_2_24<const AT: usize>(self, b: Self::B) -> [__m256; 2] {
+            lanes!([
+                _mm256_cvtepi32_ps(move256::<AT, 3>(b[0])),
+                _mm256_cvtepi32_ps(move256::<AT, 3>(b[1]))
+            ])
+        }
+
+        #[inline(always)]
+        fn store_bf16_pairs<const FLUSH: bool>(
+            self,
+            first: [__m256; 2],
+            second: [__m256; 2],
+            out: &mut [u16; 2 * LANES],
+        ) {
+            lanes!({
+                for half in 0..2 {
+                    let first = _mm256_srli_epi32::<16>(round256::<FLUSH>(first[half]));
+                    let second = round256::<FLUSH>(second[half]);
+                    let pairs = _mm256_blend_epi16::<0xaa>(first, second);
+                    let out = out.as_mut_ptr().add(half * LANES);
+                    _mm256_storeu_si256(out.cast(), pairs);
+                }
+            });
         }
 
         #[inline(always)]
