@@ -70,6 +70,10 @@ impl TensorSource for HfDir {
         self.tensors.tensor(name)
     }
 
+    fn release(&self, name: &str) {
+        self.tensors.release(name);
+    }
+
     fn path(&self) -> &Path {
         &self.path
     }

@@ -5,7 +5,11 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
+
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 use crate::FormatError;
 
@@ -41,6 +45,27 @@ impl Bytes {
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
         Ok(Self::Mapped(map))
     }
+
+    /// Lets go of the memory that holds `range` of a mapped file. Whole pages inside
+    /// the range only; they come back from the file when they are read again.
+    #[cfg(unix)]
+    pub(crate) fn release(&self, range: Range<usize>) {
+        const PAGE: usize = 1 << 16; // of any system that choral runs on
+        let Self::Mapped(map) = self else { return };
+        let (start, end) = (range.start.next_multiple_of(PAGE), range.end / PAGE * PAGE);
+        if start < end && end <= map.len() {
+            // SAFETY: what is dropped is a clean copy of a read-only file mapping:
+            // every later read sees the file's bytes, as every earlier one did.
+            // It is advice: if it is refused, nothing is lost.
+            let _ = unsafe {
+                map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
+            };
+        }
+    }
+
+    /// Nothing: only Unix has the advice.
+    #[cfg(not(unix))]
+    pub(crate) fn release(&self, _: Range<usize>) {}
 }
 
 impl std::ops::Deref for Bytes {

@@ -141,6 +141,13 @@ impl TensorSource for Safetensors {
         })
     }
 
+    fn release(&self, name: &str) {
+        if let Some(&i) = self.by_name.get(name) {
+            let (file, range) = &self.locations[i];
+            self.shards[*file].release(range.clone());
+        }
+    }
+
     fn path(&self) -> &Path {
         &self.path
     }

@@ -133,6 +133,10 @@ pub trait TensorSource: Send + Sync {
     /// The tensor called `name`.
     fn tensor(&self, name: &str) -> Option<TensorView<'_>>;
 
+    /// Says that the bytes of `name` will not be read for a while: memory that
+    /// holds them may be given back. They stay readable.
+    fn release(&self, name: &str);
+
     /// The tensor called `name`, or the error that says that it is missing.
     fn required(&self, name: &str) -> Result<TensorView<'_>, FormatError> {
         let missing = || FormatError::missing(self.path(), format_args!("tensor `{name}`"));

@@ -74,7 +74,7 @@ pub struct ModelInfo {
 #[derive(Default)]
 pub struct EngineBuilder {
     path: Option<PathBuf>,
-    numeric: Numeric,
+    numeric: Option<Numeric>,
     threads: Option<usize>,
     isa: Option<Isa>,
     options: PlanOptions,
@@ -92,10 +92,10 @@ impl EngineBuilder {
         self
     }
 
-    /// The arithmetic; bf16 unless said.
+    /// The arithmetic; [`Numeric::default_for`] the model unless said.
     #[must_use]
     pub fn numeric(mut self, numeric: Numeric) -> Self {
-        self.numeric = numeric;
+        self.numeric = Some(numeric);
         self
     }
 
@@ -209,7 +209,11 @@ impl EngineBuilder {
         check_vocabulary(file.tensors().path(), &tokenizer, &spec)?;
         let generation_defaults = GenerationDefaults::read(&file)?;
         let memory = machine.memory_left().map_or(u64::MAX, |left| left.bytes);
-        let plan = spec.plan(self.numeric, &self.options, memory)?;
+        let numeric = self
+            .numeric
+            .unwrap_or_else(|| Numeric::default_for(&file, &spec));
+        let weights = spec.packed_weight_bytes(&file, numeric);
+        let plan = spec.plan(numeric, weights, &self.options, memory)?;
         if plan.context_cut_to_memory {
             tracing::warn!(
                 context = plan.context,
@@ -219,7 +223,7 @@ impl EngineBuilder {
         }
 
         let compute = Compute::new(isa, threads);
-        let model = Arc::new(Model::load(&file, self.numeric, &compute)?);
+        let model = Arc::new(Model::load(&file, numeric, &compute)?);
         let executor = CpuExecutor::new(model, compute, plan.num_kv_blocks)?;
         let info = ModelInfo {
             path: file.tensors().path().to_owned(),

@@ -23,7 +23,7 @@
 use crate::demo;
 use crate::engine::batch::{BLOCK_TOKENS, Batch, BlockId, StepResult};
 use crate::machine::Machine;
-use crate::model::{Model, ModelError, Numeric, Scratch};
+use crate::model::{Hyper, Model, ModelError, Numeric, Scratch};
 use crate::sampling::{Rng, SampleError, SamplingStrategy, sample_token};
 use choral_formats::{Gguf, ModelFile};
 use choral_kernels::attention::KvMemory;
@@ -142,12 +142,13 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Loads a GGUF file or a Hugging Face directory in the default numeric.
+    /// Loads a GGUF file or a Hugging Face directory in [its default
+    /// numeric](Numeric::default_for).
     ///
     /// # Errors
     /// If it cannot be loaded.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
-        Self::load(ModelFile::open(path)?, Numeric::default())
+        Self::load(ModelFile::open(path)?, None)
     }
 
     /// Loads the small model that ships with choral.
@@ -156,17 +157,20 @@ impl Decoder {
     /// If there is no memory for it.
     pub fn demo() -> Result<Self, ModelError> {
         let file = Gguf::from_bytes(demo::NAME, demo::MODEL)?;
-        Self::load(ModelFile::Gguf(file), Numeric::default())
+        Self::load(ModelFile::Gguf(file), None)
     }
 
-    /// Loads an open file.
+    /// Loads an open file, in [its default numeric](Numeric::default_for) unless said.
     ///
     /// # Errors
     /// If the file is not a model that choral runs.
-    pub fn load(file: ModelFile, numeric: Numeric) -> Result<Self, ModelError> {
+    pub fn load(file: ModelFile, numeric: Option<Numeric>) -> Result<Self, ModelError> {
+        let (architecture, hyper) = Hyper::open(&file)?;
+        let spec = (architecture.spec)(&hyper)?;
+        let numeric = numeric.unwrap_or_else(|| Numeric::default_for(&file, &spec));
         let compute = Compute::new(Isa::detect(), Machine::here().compute_threads());
         let model = Arc::new(Model::load(&Arc::new(file), numeric, &compute)?);
-        let scratch = Mutex::new(Scratch::new(numeric));
+        let scratch = Mutex::new(Scratch::default());
         Ok(Self {
             model,
             compute,

@@ -164,8 +164,10 @@ fn safetensors_in_bf16_stay_within_its_rounding() {
     check_hf(Numeric::Bf16, 5e-2, 5e-2);
 }
 
-#[test]
-fn gguf_files_in_f32_give_the_logits_of_their_dequantised_weights() {
+/// `unquantised`: against the logits of transformers, where the file holds the same
+/// weights; `tolerance`: against those of its dequantised weights. In standard
+/// deviations of the logits.
+fn check_gguf(numeric: Numeric, unquantised_tolerance: f32, tolerance: f32) {
     let mut files = 0;
     for (path, golden) in models() {
         if !path.join("gguf_golden.json").exists() {
@@ -183,12 +185,12 @@ fn gguf_files_in_f32_give_the_logits_of_their_dequantised_weights() {
             let unquantised = reference["base"] == *kind && reference["gguf_equals_hf"] == true;
             let prompts = prompts(&golden);
             let inputs: Vec<Vec<u32>> = prompts.iter().map(|(_, p)| ids(&p["ids"])).collect();
-            let scored = score(&file, Numeric::F32, &inputs);
+            let scored = score(&file, numeric, &inputs);
             for ((name, prompt), got) in prompts.iter().zip(&scored) {
                 let (want, tolerance) = if unquantised {
-                    (&prompt["last"], 1e-3)
+                    (&prompt["last"], unquantised_tolerance)
                 } else {
-                    (&entry["prompts"][name.as_str()]["dequant_f32"], 2e-3)
+                    (&entry["prompts"][name.as_str()]["dequant_f32"], tolerance)
                 };
                 if want.is_null() {
                     continue;
@@ -214,4 +216,19 @@ fn gguf_files_in_f32_give_the_logits_of_their_dequantised_weights() {
         }
     }
     assert!(files >= 4, "the golden set is incomplete");
+}
+
+#[test]
+fn gguf_files_in_f32_give_the_logits_of_their_dequantised_weights() {
+    check_gguf(Numeric::F32, 1e-3, 2e-3);
+}
+
+#[test]
+fn gguf_files_in_bf16_stay_within_its_rounding() {
+    check_gguf(Numeric::Bf16, 5e-2, 5e-2);
+}
+
+#[test]
+fn gguf_files_in_q8_stay_within_its_rounding() {
+    check_gguf(Numeric::Q8, 5e-2, 1e-1);
 }

@@ -51,7 +51,7 @@ impl ModelChoice {
 pub(crate) struct ModelArgs {
     #[command(flatten)]
     pub(crate) choice: ModelChoice,
-    /// Arithmetic of the engine: bf16 or f32 (strict) [default: bf16]
+    /// Arithmetic of the engine: q8, bf16 or f32 (strict) [default: q8 for quantised files, else bf16]
     #[arg(long, visible_alias = "dtype", value_name = "NUMERIC")]
     pub(crate) numeric: Option<Numeric>,
     /// Compute threads [default: physical cores]
@@ -86,9 +86,11 @@ pub(crate) struct ModelArgs {
 impl ModelArgs {
     /// An engine's builder with everything that was given.
     pub(crate) fn builder(&self) -> Result<EngineBuilder> {
-        let numeric = self.numeric.unwrap_or_default();
         for (option, given) in [("-ctk", &self.cache_type_k), ("-ctv", &self.cache_type_v)] {
-            let own = numeric.name();
+            let own = match self.numeric {
+                Some(Numeric::F32) => "f32",
+                _ => "bf16",
+            };
             if let Some(given) = given.as_ref().filter(|given| *given != own) {
                 bail!(
                     "{option} {given}: keys and values are kept in the type of the numeric, which \
@@ -96,7 +98,10 @@ impl ModelArgs {
                 );
             }
         }
-        let mut builder = Engine::builder().numeric(numeric);
+        let mut builder = Engine::builder();
+        if let Some(numeric) = self.numeric {
+            builder = builder.numeric(numeric);
+        }
         if let Some(path) = self.choice.path()? {
             builder = builder.model(path);
         }

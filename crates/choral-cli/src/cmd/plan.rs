@@ -7,7 +7,7 @@ use super::{jsonl, model_file};
 use crate::args::model::{ModelArgs, parse_size};
 use anyhow::Context as _;
 use choral::machine::{Isa, Machine, MemoryLeft};
-use choral::model::{DecoderSpec, EnginePlan, Hyper, PlanOptions};
+use choral::model::{DecoderSpec, EnginePlan, Hyper, Numeric, PlanOptions};
 use choral_formats::TensorInfo;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -105,7 +105,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             anyhow::bail!("this system does not say how much memory is left: give --memory SIZE")
         }
     };
-    let numeric = model.numeric.unwrap_or_default();
+    let numeric = model
+        .numeric
+        .unwrap_or_else(|| Numeric::default_for(&file, &spec));
     let options = PlanOptions {
         context: model.ctx_size,
         max_num_seqs: model.max_num_seqs,
@@ -113,7 +115,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         kv_bytes: model.kv_memory,
         ..PlanOptions::default()
     };
-    let plan = spec.plan(numeric, &options, left)?;
+    let weights = spec.packed_weight_bytes(&file, numeric);
+    let plan = spec.plan(numeric, weights, &options, left)?;
     let report = Report {
         model: file.path().display().to_string(),
         architecture: architecture.name,

@@ -25,7 +25,7 @@ pub(super) fn q2_k(bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Where the low two bits of group `g` of 16 are: 16 bytes and a shift.
-fn two_bits(q: &[u8; 64], g: usize) -> (&[u8; 16], usize) {
+pub(super) fn two_bits(q: &[u8; 64], g: usize) -> (&[u8; 16], usize) {
     // g counts, from the lowest: half of a run of 32, run, half of the block.
     (bytes_at(q, g / 8 * 32 + g % 2 * 16), g % 8 / 2 * 2)
 }
@@ -66,7 +66,7 @@ pub(super) fn q4_k(bytes: &[u8], out: &mut [f32]) {
         let q: &[u8; 128] = bytes_at(block, 16);
         for (g, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             let (scale, min) = scale_and_min(s, g);
-            let (scale, min) = (d * scale, dmin * min);
+            let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
             let q: &[u8; 32] = bytes_at(q, g / 2 * 32);
             for (out, &q) in out.iter_mut().zip(q) {
                 *out = scale * f32::from(q >> (g % 2 * 4) & 15) - min;
@@ -86,7 +86,7 @@ pub(super) fn q5_k(bytes: &[u8], out: &mut [f32]) {
         let q: &[u8; 128] = bytes_at(block, 48);
         for (g, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             let (scale, min) = scale_and_min(s, g);
-            let (scale, min) = (d * scale, dmin * min);
+            let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
             let q: &[u8; 32] = bytes_at(q, g / 2 * 32);
             for ((out, &q), &h) in out.iter_mut().zip(q).zip(h) {
                 let fifth = (h >> g & 1) << 4;
@@ -100,16 +100,15 @@ pub(super) fn q5_k(bytes: &[u8], out: &mut [f32]) {
 ///
 /// Groups 0..4 lie in the low six bits of bytes g and g + 4. Groups 4..8 have
 /// low nibbles in byte g + 4 and high bits on top of bytes g - 4 and g.
-fn scale_and_min(s: &[u8; 12], g: usize) -> (f32, f32) {
-    let (scale, min) = if g < 4 {
+pub(super) fn scale_and_min(s: &[u8; 12], g: usize) -> (u8, u8) {
+    if g < 4 {
         (s[g] & 63, s[g + 4] & 63)
     } else {
         (
             s[g + 4] & 15 | s[g - 4] >> 6 << 4,
             s[g + 4] >> 4 | s[g] >> 6 << 4,
         )
-    };
-    (f32::from(scale), f32::from(min))
+    }
 }
 
 /// `l [u8; 128], h [u8; 64], s [i8; 16], d f16`; 16 groups of 16.

@@ -6,12 +6,15 @@
 //!
 //! Source of every layout: ggml `ggml-common.h` and gguf-py `quants.py`.
 
+mod codes;
 mod float;
 mod kquant;
 mod legacy;
 mod lookup;
 #[cfg(test)]
 mod tests;
+
+pub use codes::{CodesMut, split_codes};
 
 use crate::{Dtype, FormatError};
 
@@ -90,6 +93,24 @@ fn each_block<const BYTES: usize, const LEN: usize>(
     let (outs, _) = out.as_chunks_mut::<LEN>();
     for (block, out) in blocks.iter().zip(outs) {
         decode(block, out);
+    }
+}
+
+/// Calls `split` for each block of `BYTES` bytes, with its number, and its `LEN` codes.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "the loop and its body must be compiled as one"
+)]
+fn each_part<const BYTES: usize, const LEN: usize>(
+    bytes: &[u8],
+    codes: &mut [u8],
+    mut split: impl FnMut(usize, &[u8; BYTES], &mut [u8; LEN]),
+) {
+    let (blocks, _) = bytes.as_chunks::<BYTES>();
+    let (codes, _) = codes.as_chunks_mut::<LEN>();
+    for (i, (block, codes)) in blocks.iter().zip(codes).enumerate() {
+        split(i, block, codes);
     }
 }
 

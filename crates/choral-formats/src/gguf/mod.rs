@@ -182,6 +182,13 @@ impl TensorSource for Gguf {
         })
     }
 
+    fn release(&self, name: &str) {
+        if let Some(&i) = self.by_name.get(name) {
+            let (file, range) = &self.locations[i];
+            self.parts[*file].release(range.clone());
+        }
+    }
+
     fn path(&self) -> &Path {
         &self.path
     }

@@ -7,7 +7,7 @@ use super::{Span, TILE_K};
 use crate::Compute;
 use crate::bf16::round_bf16;
 use crate::isa::{Isa, Kernel};
-use crate::shared::{SharedSlice, Zeroable, zeroed};
+use crate::shared::{Array, SharedSlice, Zeroable};
 use crate::simd::{LANES, Simd};
 use std::array::from_fn;
 
@@ -72,7 +72,7 @@ fn line<T>(tile: &T, pair: usize) -> *const T {
 /// The tiles of a part, group by group.
 #[derive(Debug)]
 pub(super) struct FloatTiles<T> {
-    tiles: Vec<T>,
+    tiles: Array<T>,
 }
 
 impl<T: Tile + Zeroable + Send> FloatTiles<T> {
@@ -85,7 +85,7 @@ impl<T: Tile + Zeroable + Send> FloatTiles<T> {
     ) -> Option<Self> {
         let depth = k.div_ceil(TILE_K);
         let groups = n.div_ceil(LANES);
-        let mut tiles: Vec<T> = zeroed(groups * depth)?;
+        let mut tiles: Array<T> = Array::zeroed(groups * depth)?;
         let shared = SharedSlice::new(&mut tiles);
         compute.run(groups, |group| {
             // SAFETY: each group has its own `depth` tiles.
@@ -104,7 +104,7 @@ impl<T: Tile + Zeroable + Send> FloatTiles<T> {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.tiles.as_slice())
+        size_of_val(&*self.tiles)
     }
 
     /// Tiles `[groups, k / 32]`.

@@ -17,7 +17,7 @@ use super::unpack::Unpack;
 use super::{Span, TILE_K};
 use crate::Compute;
 use crate::isa::Isa;
-use crate::shared::{SharedSlice, Zeroable, zeroed};
+use crate::shared::{Array, SharedSlice, Zeroable};
 use crate::simd::{BYTES, Int8, LANES, Simd};
 use std::ops::Range;
 
@@ -609,7 +609,7 @@ macro_rules! layouts {
             pub(super) fn bytes(&self) -> usize {
                 match self {
                     $(Self::$name(packed) => {
-                        size_of_val(packed.codes.as_slice()) + size_of_val(packed.scales.as_slice())
+                        size_of_val(&*packed.codes) + size_of_val(&*packed.scales)
                     })*
                 }
             }
@@ -677,8 +677,8 @@ layouts! {
 /// Codes `[groups, k / 32]` and scales `[groups, k / block]`.
 #[derive(Debug)]
 pub(super) struct Packed<C, S> {
-    pub(super) codes: Vec<C>,
-    pub(super) scales: Vec<S>,
+    pub(super) codes: Array<C>,
+    pub(super) scales: Array<S>,
     /// Parts of 32 in a row.
     pub(super) depth: usize,
 }
@@ -697,8 +697,8 @@ impl<C: Codes, S: Scales> Packed<C, S> {
             "rows of {k} weights in blocks of {block}"
         );
         let (groups, depth, supers) = (n.div_ceil(LANES), k / TILE_K, k / block);
-        let mut codes: Vec<C> = zeroed(groups * depth)?;
-        let mut scales: Vec<S> = zeroed(groups * supers)?;
+        let mut codes: Array<C> = Array::zeroed(groups * depth)?;
+        let mut scales: Array<S> = Array::zeroed(groups * supers)?;
         let (all_codes, all_scales) = (SharedSlice::new(&mut codes), SharedSlice::new(&mut scales));
         compute.run(groups, |group| {
             // SAFETY: each group has its own codes and scales.

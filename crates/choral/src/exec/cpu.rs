@@ -23,7 +23,7 @@ impl CpuExecutor {
     /// If the operating system refuses so much.
     pub fn new(model: Arc<Model>, compute: Compute, num_blocks: usize) -> Result<Self, ModelError> {
         let kv = model.kv_memory(num_blocks)?;
-        let scratch = Scratch::new(model.numeric());
+        let scratch = Scratch::default();
         Ok(Self {
             model,
             compute,

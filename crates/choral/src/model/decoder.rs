@@ -45,8 +45,8 @@ pub struct Model {
     pub(super) rope: Rope,
 }
 
-/// Memory of one step, kept for the next.
-#[derive(Debug)]
+/// Memory of one step, kept for the next. Empty at first; it grows to the largest step.
+#[derive(Debug, Default)]
 pub struct Scratch {
     /// Input of the next matrix product.
     x: Activations,
@@ -63,23 +63,6 @@ pub struct Scratch {
     /// `[tokens, 2 * pairs]`: cosines and sines.
     angles: Vec<f32>,
     block_ids: Vec<u32>,
-}
-
-impl Scratch {
-    /// Empty; it grows to the largest step.
-    #[must_use]
-    pub fn new(numeric: Numeric) -> Self {
-        Self {
-            x: Activations::new(numeric.element()),
-            hidden: Vec::new(),
-            qkv: Vec::new(),
-            attended: Vec::new(),
-            gate_up: Vec::new(),
-            delta: Vec::new(),
-            angles: Vec::new(),
-            block_ids: Vec::new(),
-        }
-    }
 }
 
 impl Model {
@@ -200,7 +183,8 @@ impl Model {
             rms_norm(isa, &hidden[t * width..][..width], &self.norm, eps, out);
         };
         norms.record_last(width, normed);
-        s.x.fill(compute, batch.logit_tokens.len(), width, |i, out| {
+        let rows = (batch.logit_tokens.len(), width);
+        s.x.fill(compute, self.output.inputs(), rows, |i, out| {
             normed(batch.logit_tokens[i] as usize, out);
         });
         self.output.forward(compute, &s.x, &mut result.logits);
@@ -220,7 +204,7 @@ impl Model {
         let spec = &self.spec;
         let (width, dim, isa) = (spec.hidden_size, spec.head_dim, compute.isa());
         let (q_width, kv_width) = (spec.q_width(), spec.kv_width());
-        s.x.fill(compute, tokens, width, |t, out| {
+        s.x.fill(compute, layer.qkv.inputs(), (tokens, width), |t, out| {
             let x = &s.hidden[t * width..][..width];
             rms_norm(isa, x, &layer.attention_norm, spec.norm_eps, out);
         });
@@ -257,7 +241,8 @@ impl Model {
         };
         s.attended.resize(tokens * q_width, 0.0);
         paged_attention(compute, &shape, kv, rows, (qkv, stride), &mut s.attended);
-        s.x.fill(compute, tokens, q_width, |t, out| {
+        let inputs = layer.attention_output.inputs();
+        s.x.fill(compute, inputs, (tokens, q_width), |t, out| {
             out.copy_from_slice(&s.attended[t * q_width..][..q_width]);
         });
         layer.attention_output.forward(compute, &s.x, &mut s.delta);
@@ -267,12 +252,17 @@ impl Model {
     fn feed_forward(&self, compute: &Compute, layer: &Layer, tokens: usize, s: &mut Scratch) {
         let spec = &self.spec;
         let (width, ffn, isa) = (spec.hidden_size, spec.ffn_size, compute.isa());
-        s.x.fill(compute, tokens, width, |t, out| {
-            let x = &s.hidden[t * width..][..width];
-            rms_norm(isa, x, &layer.ffn_norm, spec.norm_eps, out);
-        });
+        s.x.fill(
+            compute,
+            layer.gate_up.inputs(),
+            (tokens, width),
+            |t, out| {
+                let x = &s.hidden[t * width..][..width];
+                rms_norm(isa, x, &layer.ffn_norm, spec.norm_eps, out);
+            },
+        );
         layer.gate_up.forward(compute, &s.x, &mut s.gate_up);
-        s.x.fill(compute, tokens, ffn, |t, out| {
+        s.x.fill(compute, layer.down.inputs(), (tokens, ffn), |t, out| {
             let (gate, up) = s.gate_up[t * 2 * ffn..][..2 * ffn].split_at(ffn);
             silu_mul(isa, gate, up, out);
         });

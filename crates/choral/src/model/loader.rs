@@ -3,11 +3,12 @@
 use super::decoder::{Layer, Model};
 use super::hyper::Hyper;
 use super::names::{Role, Scheme};
+use super::packing::{self, Kept};
 use super::{DecoderSpec, ModelError, Numeric, Stored};
 use crate::nn::{Embedding, Linear, Rope};
 use choral_formats::{Dtype, FormatError, ModelFile, TensorSource, TensorView, dequantize};
 use choral_kernels::Compute;
-use choral_kernels::matmul::PackedMatrix;
+use choral_kernels::matmul::{self, PackedMatrix, RowCodes, Source};
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -59,10 +60,7 @@ pub(super) fn load(
 ) -> Result<Model, ModelError> {
     let (architecture, hyper) = Hyper::open(file)?;
     let spec = (architecture.spec)(&hyper)?;
-    let scheme = match **file {
-        ModelFile::Gguf(_) => Scheme::Gguf,
-        ModelFile::Hf(_) => Scheme::Hf,
-    };
+    let scheme = Scheme::of(file);
     let loader = Loader {
         file,
         scheme,
@@ -92,8 +90,77 @@ pub(super) fn load(
     })
 }
 
+/// Bytes of all weights of a file packed for `numeric`, as
+/// [`Model::weight_bytes`] counts them. Tensors that are missing count as floats:
+/// loading will name them.
+pub(super) fn packed_bytes(file: &ModelFile, spec: &DecoderSpec, numeric: Numeric) -> u64 {
+    let dtypes = matrices(file, spec);
+    let bytes = dtypes.map(|(dtype, shape)| Kept::of(dtype, numeric).bytes(shape));
+    bytes.fold(0, u64::saturating_add)
+}
+
+/// Whether most of a file's weights are of quantised types that kernels multiply as
+/// they are.
+pub(super) fn is_quantised(file: &ModelFile, spec: &DecoderSpec) -> bool {
+    let (mut quantised, mut all) = (0_u64, 0_u64);
+    for (dtype, [n, k]) in matrices(file, spec) {
+        let weights = (n as u64).saturating_mul(k as u64);
+        all = all.saturating_add(weights);
+        if packing::format(dtype).is_some() {
+            quantised = quantised.saturating_add(weights);
+        }
+    }
+    quantised > all / 2
+}
+
+/// Type and shape of every matrix that a forward pass multiplies with.
+fn matrices(file: &ModelFile, spec: &DecoderSpec) -> impl Iterator<Item = (Dtype, Shape)> {
+    let scheme = Scheme::of(file);
+    let layers = (0..spec.num_layers).flat_map(move |layer| {
+        spec.matrices()
+            .map(|(role, shape, _)| (role, layer, shape))
+            .to_vec()
+    });
+    let head = [(spec.output_role(), 0, [spec.vocab_size, spec.hidden_size])];
+    layers.chain(head).map(move |(role, layer, shape)| {
+        let name = format!("{}.weight", role.name(scheme, layer));
+        let stored = file.tensors().tensor(&name);
+        (stored.map_or(Dtype::F32, |view| view.info.dtype), shape)
+    })
+}
+
 /// `[rows, columns]`.
 type Shape = [usize; 2];
+
+impl DecoderSpec {
+    /// Every matrix of a layer, with its shape and its bias.
+    fn matrices(&self) -> [(Role, Shape, Stored); 7] {
+        let (hidden, q, kv) = (self.hidden_size, self.q_width(), self.kv_width());
+        let ffn = self.ffn_size;
+        [
+            (Role::Q, [q, hidden], self.qkv_bias),
+            (Role::K, [kv, hidden], self.qkv_bias),
+            (Role::V, [kv, hidden], self.qkv_bias),
+            (
+                Role::AttentionOutput,
+                [hidden, q],
+                self.attention_output_bias,
+            ),
+            (Role::FfnGate, [ffn, hidden], self.ffn_bias),
+            (Role::FfnUp, [ffn, hidden], self.ffn_bias),
+            (Role::FfnDown, [hidden, ffn], self.ffn_bias),
+        ]
+    }
+
+    /// The tensor that makes logits.
+    fn output_role(&self) -> Role {
+        if self.tied_embeddings {
+            Role::Embedding
+        } else {
+            Role::Output
+        }
+    }
+}
 
 impl<'a> Loader<'a> {
     fn source(&self) -> &'a dyn TensorSource {
@@ -102,21 +169,6 @@ impl<'a> Loader<'a> {
 
     fn name(&self, role: Role, layer: usize, part: &str) -> String {
         format!("{}.{part}", role.name(self.scheme, layer))
-    }
-
-    /// Every matrix of a layer, with its shape and its bias.
-    fn layer_matrices(&self) -> [(Role, Shape, Stored); 7] {
-        let s = self.spec;
-        let (hidden, q, kv, ffn) = (s.hidden_size, s.q_width(), s.kv_width(), s.ffn_size);
-        [
-            (Role::Q, [q, hidden], s.qkv_bias),
-            (Role::K, [kv, hidden], s.qkv_bias),
-            (Role::V, [kv, hidden], s.qkv_bias),
-            (Role::AttentionOutput, [hidden, q], s.attention_output_bias),
-            (Role::FfnGate, [ffn, hidden], s.ffn_bias),
-            (Role::FfnUp, [ffn, hidden], s.ffn_bias),
-            (Role::FfnDown, [hidden, ffn], s.ffn_bias),
-        ]
     }
 
     /// Looks at every tensor before any work is done.
@@ -128,7 +180,7 @@ impl<'a> Loader<'a> {
             self.matrix(Role::Output, 0, table)?;
         }
         for layer in 0..s.num_layers {
-            for (role, shape, _) in self.layer_matrices() {
+            for (role, shape, _) in self.spec.matrices() {
                 self.matrix(role, layer, shape)?;
             }
         }
@@ -240,30 +292,63 @@ impl<'a> Loader<'a> {
         Ok(Linear::new(weight, any_bias.then_some(bias)))
     }
 
+    /// Packs the rows of all parts as one matrix, and gives back the file's pages.
     fn pack(&self, parts: &[Part<'_>]) -> Result<PackedMatrix, ModelError> {
-        let n = parts.iter().map(|p| p.view.rows()).sum();
         let k = parts[0].view.row_len();
-        let element = self.numeric.element();
-        PackedMatrix::pack(self.compute, element, n, k, |mut row, out| {
-            for part in parts {
-                if row < part.view.rows() {
+        // One closure of each kind a part: which one is called depends on its type.
+        let floats: Vec<_> = parts
+            .iter()
+            .map(|part| {
+                move |row: usize, out: &mut [f32]| {
                     part.view
                         .dequantize_row(part.order.stored(row), out)
                         .expect("type and width were checked");
-                    return;
                 }
-                row -= part.view.rows();
-            }
-        })
-        .ok_or_else(|| ModelError::NoMemory {
+            })
+            .collect();
+        let codes: Vec<_> = parts
+            .iter()
+            .map(|part| {
+                move |row: usize, out: &mut RowCodes| {
+                    packing::read_codes(&part.view, part.order.stored(row), out);
+                }
+            })
+            .collect();
+        let kept = |part: &Part<'_>| Kept::of(part.view.info.dtype, self.numeric);
+        let sources: Vec<_> = parts
+            .iter()
+            .enumerate()
+            .map(|(i, part)| matmul::Part {
+                rows: part.view.rows(),
+                source: match kept(part) {
+                    Kept::Float(element) => Source::Float {
+                        element,
+                        row: &floats[i],
+                    },
+                    Kept::Codes(format, input) => Source::Codes {
+                        format,
+                        input,
+                        row: &codes[i],
+                    },
+                },
+            })
+            .collect();
+        let packed = PackedMatrix::pack(self.compute, k, &sources);
+        for part in parts {
+            self.source().release(&part.view.info.name);
+        }
+        packed.ok_or_else(|| ModelError::NoMemory {
             what: "packed weights",
-            bytes: PackedMatrix::bytes_for(element, n, k) as u64,
+            bytes: parts
+                .iter()
+                .map(|part| kept(part).bytes([part.view.rows(), k]))
+                .sum(),
         })
     }
 
     fn layer(&self, layer: usize) -> Result<Layer, ModelError> {
         let s = self.spec;
-        let [q, k, v, o, gate, up, down] = self.layer_matrices();
+        let [q, k, v, o, gate, up, down] = self.spec.matrices();
         let head_norm = |role| {
             s.qk_norm
                 .then(|| self.vector(role, layer, "weight", s.head_dim))
@@ -283,12 +368,11 @@ impl<'a> Loader<'a> {
     }
 
     fn output(&self) -> Result<Linear, ModelError> {
-        let role = if self.spec.tied_embeddings {
-            Role::Embedding
-        } else {
-            Role::Output
-        };
-        let view = self.matrix(role, 0, [self.spec.vocab_size, self.spec.hidden_size])?;
+        let view = self.matrix(
+            self.spec.output_role(),
+            0,
+            [self.spec.vocab_size, self.spec.hidden_size],
+        )?;
         let order = RowOrder::AsStored;
         Ok(Linear::new(self.pack(&[Part { view, order }])?, None))
     }

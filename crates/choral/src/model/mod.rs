@@ -9,6 +9,7 @@ mod defaults;
 mod hyper;
 mod loader;
 mod names;
+mod packing;
 mod plan;
 mod rope_config;
 mod spec;
@@ -20,18 +21,20 @@ pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
 pub use spec::{DecoderSpec, RopeScaling, RopeSpec, Stored};
 
-use choral_formats::{Dtype, FormatError, TensorSource};
+use choral_formats::{Dtype, FormatError, ModelFile, TensorSource};
 use choral_kernels::matmul::Element;
 use std::path::PathBuf;
 
 /// The arithmetic of an engine, chosen once and never mixed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Numeric {
     /// Weights and activations of matrix products rounded to bf16, sums in f32;
     /// keys and values in bf16.
-    #[default]
     Bf16,
+    /// Quantised weights stay integers and are multiplied with activations that are
+    /// quantised to int8 in blocks of 32; weights stored as floats as in `Bf16`.
+    Q8,
     /// Everything in f32: the strict mode, for conformance.
     F32,
 }
@@ -41,14 +44,26 @@ impl Numeric {
     pub fn name(self) -> &'static str {
         match self {
             Self::Bf16 => "bf16",
+            Self::Q8 => "q8",
             Self::F32 => "f32",
         }
     }
 
-    /// What matrix products are computed from.
+    /// What is chosen for a model where nothing is said: `q8` for quantised files,
+    /// for int8 products are four times as fast as f32 ones on CPUs without
+    /// matrix tiles; `bf16` for others.
+    pub fn default_for(file: &ModelFile, spec: &DecoderSpec) -> Self {
+        if loader::is_quantised(file, spec) {
+            Self::Q8
+        } else {
+            Self::Bf16
+        }
+    }
+
+    /// What numbers that are not integers are kept as.
     pub fn element(self) -> Element {
         match self {
-            Self::Bf16 => Element::Bf16,
+            Self::Bf16 | Self::Q8 => Element::Bf16,
             Self::F32 => Element::F32,
         }
     }
@@ -60,8 +75,11 @@ impl std::str::FromStr for Numeric {
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
             "bf16" => Ok(Self::Bf16),
+            "q8" => Ok(Self::Q8),
             "f32" => Ok(Self::F32),
-            other => Err(format!("unknown numeric `{other}`, expected bf16 or f32")),
+            other => Err(format!(
+                "unknown numeric `{other}`, expected bf16, q8 or f32"
+            )),
         }
     }
 }

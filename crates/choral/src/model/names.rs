@@ -1,5 +1,7 @@
 //! What tensors are called in either file format.
 
+use choral_formats::ModelFile;
+
 /// What a tensor is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -40,6 +42,16 @@ pub enum Role {
 pub(super) enum Scheme {
     Gguf,
     Hf,
+}
+
+impl Scheme {
+    /// The one that a file uses.
+    pub(super) fn of(file: &ModelFile) -> Self {
+        match file {
+            ModelFile::Gguf(_) => Self::Gguf,
+            ModelFile::Hf(_) => Self::Hf,
+        }
+    }
 }
 
 impl Role {

@@ -4,9 +4,10 @@
 //! [`EnginePlan`]. Reads no file and no machine (see [`crate::machine`]), and
 //! allocates nothing, so a model can be planned for without its weights.
 
-use super::{DecoderSpec, ModelError, Numeric};
+use super::{DecoderSpec, ModelError, Numeric, loader};
 use crate::engine::EngineConfig;
 use crate::engine::batch::BLOCK_TOKENS;
+use choral_formats::ModelFile;
 use choral_kernels::attention::KvMemory;
 use choral_kernels::matmul::PackedMatrix;
 
@@ -101,10 +102,15 @@ impl DecoderSpec {
         ]
     }
 
-    /// Bytes of all weights packed for `numeric`, as
+    /// Bytes of all weights of `file` packed for `numeric`, as
     /// [`Model::weight_bytes`](super::Model::weight_bytes) counts them.
-    pub fn packed_weight_bytes(&self, numeric: Numeric) -> u64 {
-        let bytes = |(n, k)| PackedMatrix::bytes_for(numeric.element(), n, k) as u64;
+    pub fn packed_weight_bytes(&self, file: &ModelFile, numeric: Numeric) -> u64 {
+        loader::packed_bytes(file, self, numeric)
+    }
+
+    /// The same for a file of floats.
+    pub fn float_weight_bytes(&self, numeric: Numeric) -> u64 {
+        let bytes = |(n, k)| PackedMatrix::float_bytes(numeric.element(), n, k) as u64;
         let layer: u64 = self.layer_matrices().into_iter().map(bytes).sum();
         layer
             .saturating_mul(self.num_layers as u64)
@@ -146,7 +152,8 @@ impl DecoderSpec {
         self.step_bytes(tokens, tokens.min(seqs.saturating_add(prompt_rows)))
     }
 
-    /// Shares out `memory` bytes between weights, steps, and keys and values.
+    /// Shares out `memory` bytes between weights (`weight_bytes` of them, see
+    /// [`packed_weight_bytes`](Self::packed_weight_bytes)), steps, and keys and values.
     ///
     /// # Errors
     /// If the weights do not fit, if a limit that was asked for makes no sense, or
@@ -154,10 +161,10 @@ impl DecoderSpec {
     pub fn plan(
         &self,
         numeric: Numeric,
+        weight_bytes: u64,
         options: &PlanOptions,
         memory: u64,
     ) -> Result<EnginePlan, ModelError> {
-        let weight_bytes = self.packed_weight_bytes(numeric);
         let left = memory.checked_sub(weight_bytes);
         let left = left.ok_or(ModelError::WeightMemory {
             needed: weight_bytes,

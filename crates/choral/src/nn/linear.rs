@@ -1,7 +1,7 @@
 //! Matrix products with an optional bias.
 
 use choral_kernels::Compute;
-use choral_kernels::matmul::{Activations, PackedMatrix};
+use choral_kernels::matmul::{Activations, Inputs, PackedMatrix};
 
 /// `y = W x + b`. How `W` is stored does not show.
 #[derive(Debug)]
@@ -24,6 +24,11 @@ impl Linear {
     /// Number of outputs.
     pub fn width(&self) -> usize {
         self.weight.n()
+    }
+
+    /// The forms of activations that [`forward`](Self::forward) takes.
+    pub fn inputs(&self) -> Inputs {
+        self.weight.inputs()
     }
 
     /// Bytes of packed weights.

@@ -45,8 +45,17 @@ fn tiny() -> DecoderSpec {
     (architecture.spec)(&hyper).expect("a complete header")
 }
 
+fn try_plan(
+    spec: &DecoderSpec,
+    numeric: Numeric,
+    options: &PlanOptions,
+    memory: u64,
+) -> Result<EnginePlan, ModelError> {
+    spec.plan(numeric, spec.float_weight_bytes(numeric), options, memory)
+}
+
 fn plan(spec: &DecoderSpec, options: &PlanOptions, memory: u64) -> EnginePlan {
-    spec.plan(Numeric::Bf16, options, memory).expect("it fits")
+    try_plan(spec, Numeric::Bf16, options, memory).expect("it fits")
 }
 
 #[test]
@@ -65,8 +74,8 @@ fn qwen25_half_billion_has_494_million_weights() {
     // Its card says 0.49 B; biases and norms are the 0.07 million not counted.
     let weights = 493_961_216;
     let spec = qwen25_half_billion();
-    assert_eq!(spec.packed_weight_bytes(Numeric::Bf16), 2 * weights);
-    assert_eq!(spec.packed_weight_bytes(Numeric::F32), 4 * weights);
+    assert_eq!(spec.float_weight_bytes(Numeric::Bf16), 2 * weights);
+    assert_eq!(spec.float_weight_bytes(Numeric::F32), 4 * weights);
 }
 
 #[test]
@@ -104,7 +113,7 @@ fn keys_and_values_never_get_more_than_could_be_used() {
 #[test]
 fn little_memory_shortens_an_unstated_context_and_says_so() {
     let spec = qwen25_half_billion();
-    let weights = spec.packed_weight_bytes(Numeric::Bf16);
+    let weights = spec.float_weight_bytes(Numeric::Bf16);
     let plan = plan(&spec, &PlanOptions::default(), weights + 100_000_000);
     assert!(plan.context_cut_to_memory);
     assert_eq!(plan.context, plan.kv_tokens());
@@ -119,7 +128,7 @@ fn a_stated_context_that_does_not_fit_is_an_error() {
         kv_bytes: Some(10_000_000),
         ..PlanOptions::default()
     };
-    let error = spec.plan(Numeric::Bf16, &options, 4 * GIB).unwrap_err();
+    let error = try_plan(&spec, Numeric::Bf16, &options, 4 * GIB).unwrap_err();
     assert_eq!(
         error.to_string(),
         "10000000 bytes for keys and values hold 800 tokens, expected at least 32768"
@@ -128,7 +137,7 @@ fn a_stated_context_that_does_not_fit_is_an_error() {
         context: Some(32_769),
         ..PlanOptions::default()
     };
-    let error = spec.plan(Numeric::Bf16, &options, 4 * GIB).unwrap_err();
+    let error = try_plan(&spec, Numeric::Bf16, &options, 4 * GIB).unwrap_err();
     assert!(matches!(error, ModelError::Context { asked: 32_769, .. }));
 }
 
@@ -138,16 +147,20 @@ fn a_context_beyond_the_model_s_must_be_asked_for_twice() {
         context: Some(101),
         ..PlanOptions::default()
     };
-    assert!(tiny().plan(Numeric::F32, &options, GIB).is_err());
+    assert!(try_plan(&tiny(), Numeric::F32, &options, GIB).is_err());
     options.beyond_trained_context = true;
     assert_eq!(plan(&tiny(), &options, GIB).context, 101);
 }
 
 #[test]
 fn weights_that_do_not_fit_are_an_error() {
-    let error = qwen25_half_billion()
-        .plan(Numeric::F32, &PlanOptions::default(), GIB)
-        .unwrap_err();
+    let error = try_plan(
+        &qwen25_half_billion(),
+        Numeric::F32,
+        &PlanOptions::default(),
+        GIB,
+    )
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
         "weights take 1975844864 bytes in f32, but 1073741824 bytes of memory are left"
@@ -172,7 +185,7 @@ fn limits_asked_for_are_kept_or_refused() {
         ..options
     };
     assert_eq!(
-        spec.plan(Numeric::F32, &refused, GIB)
+        try_plan(&spec, Numeric::F32, &refused, GIB)
             .unwrap_err()
             .to_string(),
         "`max_num_batched_tokens` is 2, expected at least 3, a token for each sequence"
@@ -181,7 +194,7 @@ fn limits_asked_for_are_kept_or_refused() {
         max_num_seqs: Some(0),
         ..PlanOptions::default()
     };
-    assert!(spec.plan(Numeric::F32, &none, GIB).is_err());
+    assert!(try_plan(&spec, Numeric::F32, &none, GIB).is_err());
 }
 
 #[test]
@@ -193,11 +206,11 @@ fn what_is_planned_is_what_a_loaded_model_takes() {
     for model in ["qwen2/hf", "qwen3/hf", "tinyllama/gguf/tinyllama-Q4_0.gguf"] {
         let file = ModelFile::open(golden.join(model)).expect("a golden model");
         let file = std::sync::Arc::new(file);
-        for numeric in [Numeric::Bf16, Numeric::F32] {
+        for numeric in [Numeric::Bf16, Numeric::Q8, Numeric::F32] {
             let model = Model::load(&file, numeric, &compute).expect("a golden model");
             let spec = model.spec();
             assert_eq!(
-                spec.packed_weight_bytes(numeric),
+                spec.packed_weight_bytes(&file, numeric),
                 model.weight_bytes() as u64
             );
             assert_eq!(spec.kv_block_bytes(numeric), model.kv_block_bytes() as u64);

@@ -1,0 +1,151 @@
+//! How a stored matrix is kept in memory, and how its rows get there.
+//!
+//! The one place that knows both sides: element types of files
+//! ([`Dtype`]) and packed layouts of kernels ([`Format`]).
+
+use super::Numeric;
+use choral_formats::dequant::{CodesMut, split_codes};
+use choral_formats::{Dtype, TensorView};
+use choral_kernels::matmul::{Element, Format, Input, PackedMatrix, RowCodes};
+
+/// What a matrix becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Numbers of that type.
+    Float(Element),
+    /// The file's integers and scales, multiplied with activations of that kind.
+    Codes(Format, Input),
+}
+
+/// The packed format of a quantised type; `None` for floats and for types that are
+/// kept as floats.
+pub(super) fn format(dtype: Dtype) -> Option<Format> {
+    Some(match dtype {
+        Dtype::Q8_0 => Format::Q8_0,
+        Dtype::Q4_0 => Format::Q4_0,
+        Dtype::Q4_1 => Format::Q4_1,
+        Dtype::Q5_0 => Format::Q5_0,
+        Dtype::Q5_1 => Format::Q5_1,
+        Dtype::Q2_K => Format::Q2K,
+        Dtype::Q3_K => Format::Q3K,
+        Dtype::Q4_K => Format::Q4K,
+        Dtype::Q5_K => Format::Q5K,
+        Dtype::Q6_K => Format::Q6K,
+        Dtype::IQ4_NL => Format::Iq4Nl,
+        Dtype::IQ4_XS => Format::Iq4Xs,
+        Dtype::MXFP4 => Format::Mxfp4,
+        _ => return None,
+    })
+}
+
+impl Kept {
+    /// How `numeric` keeps a matrix stored as `dtype`.
+    pub(super) fn of(dtype: Dtype, numeric: Numeric) -> Self {
+        match (format(dtype), numeric) {
+            (_, Numeric::F32) => Self::Float(Element::F32),
+            (None, _) => Self::Float(Element::Bf16),
+            (Some(format), Numeric::Bf16) => Self::Codes(format, Input::Bf16),
+            (Some(format), Numeric::Q8) => Self::Codes(format, Input::Int8),
+        }
+    }
+
+    /// Bytes of an `[n, k]` matrix. Saturates.
+    pub(super) fn bytes(self, [n, k]: [usize; 2]) -> u64 {
+        let bytes = match self {
+            Self::Float(element) => PackedMatrix::float_bytes(element, n, k),
+            Self::Codes(format, _) => format.bytes(n, k),
+        };
+        bytes as u64
+    }
+}
+
+/// Takes row `row` of a matrix apart.
+///
+/// # Panics
+/// If the type is not of `format`, or `out` is of another width: the loader
+/// checked both.
+pub(super) fn read_codes(view: &TensorView<'_>, row: usize, out: &mut RowCodes) {
+    let mut parts = CodesMut {
+        codes: &mut out.codes,
+        d: &mut out.d,
+        m: &mut out.m,
+        scales: &mut out.scales,
+        minima: &mut out.minima,
+    };
+    split_codes(view.info.dtype, view.row_bytes(row), &mut parts)
+        .expect("type and width were checked");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use choral_formats::{TensorInfo, dequantize};
+
+    /// Bytes of many patterns. Scales of f16 types come out as any numbers; those
+    /// that are not finite are skipped.
+    fn bytes(len: usize, seed: u64) -> Vec<u8> {
+        let mut state = seed;
+        (0..len)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                (state >> 56) as u8
+            })
+            .collect()
+    }
+
+    #[test]
+    fn codes_and_scales_say_what_the_dequantiser_says() {
+        let quantised: Vec<Dtype> = Dtype::ALL
+            .iter()
+            .copied()
+            .filter(|&dtype| format(dtype).is_some())
+            .collect();
+        assert_eq!(quantised.len(), 13);
+        for dtype in quantised {
+            let (format, mut compared) = (format(dtype).expect("it has one"), 0);
+            for seed in 0..200 {
+                let k = 512;
+                let raw = bytes(dtype.bytes_for(k).expect("whole blocks"), seed);
+                let mut expected = vec![0.0; k];
+                dequantize(dtype, &raw, &mut expected).expect("a type that can be read");
+                let info = TensorInfo {
+                    name: "w".to_owned(),
+                    dtype,
+                    shape: vec![1, k],
+                };
+                let view = TensorView::new(&info, &raw).expect("its size");
+                let mut row = RowCodes::default();
+                row.resize(format, k);
+                read_codes(&view, 0, &mut row);
+                let shape = format.shape();
+                for (i, expected) in expected.into_iter().enumerate() {
+                    let (block, group) = (i / shape.block, i / shape.group);
+                    let f16 = |bits| half::f16::from_bits(bits).to_f32();
+                    let d = match dtype {
+                        Dtype::MXFP4 => half::bf16::from_bits(row.d[block]).to_f32(),
+                        _ => f16(row.d[block]),
+                    };
+                    let signed = matches!(dtype, Dtype::Q3_K | Dtype::Q6_K | Dtype::IQ4_XS);
+                    let scale = match row.scales.get(group) {
+                        None => d,
+                        Some(&s) if signed => d * f32::from(s as i8),
+                        Some(&s) => d * f32::from(s),
+                    };
+                    let minimum = match (row.m.get(block), row.minima.get(group)) {
+                        (Some(&m), Some(&integer)) => -f16(m) * f32::from(integer),
+                        (Some(&m), None) => f16(m),
+                        _ => 0.0,
+                    };
+                    let found = scale * format.integer(row.codes[i]) as f32 + minimum;
+                    if expected.is_finite() {
+                        assert_eq!(found, expected, "{dtype} [{i}]");
+                        compared += 1;
+                    }
+                }
+            }
+            assert!(compared > 50_000, "{dtype}: {compared} compared");
+        }
+    }
+}
