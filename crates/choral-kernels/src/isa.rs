@@ -298,9 +298,9 @@ fn amx() -> Option<Amx> {
         {
             return None;
         }
-        return Some(Amx {
+        Some(Amx {
             vectors: Some(vectors),
-        });
+        })
     }
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
     None

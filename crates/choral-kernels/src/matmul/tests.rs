@@ -450,6 +450,34 @@ fn nan_and_infinity_in_one_row_stay_in_that_row() {
     }
 }
 
+#[test]
+fn a_scale_that_is_not_finite_is_not_forgotten() {
+    // The NaN of all ones is the one that rounding by addition would turn into 0.
+    for (format, input) in [
+        Format::Q8_0,
+        Format::Q4_1,
+        Format::Q4K,
+        Format::Q6K,
+        Format::Iq4Xs,
+    ]
+    .into_iter()
+    .flat_map(|format| [(format, Input::Bf16), (format, Input::Int8)])
+    {
+        for bad in [0x7e00, 0x7fff, 0xffff, 0x7c00, 0xfc00] {
+            let (n, k) = (17, 256);
+            let mut rows = random_rows(format, n, k, 3);
+            rows[16].d[0] = bad;
+            let x = vec![1.0; k];
+            everywhere(|compute| {
+                let got = codes_product(compute, format, input, (1, k), &x, &rows);
+                let name = compute.isa().name();
+                assert!(!got[16].is_finite(), "{format:?} {input:?} {bad:#x} {name}");
+                assert!(got[..16].iter().all(|x| x.is_finite()));
+            });
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

@@ -20,14 +20,12 @@ use std::ops::Range;
 /// How many parts of 32 ahead codes are fetched.
 const AHEAD: usize = 8;
 
-/// Groups and tiles of K in a panel for vectors: 16 KiB of bf16, half of a first
-/// cache of 32 KiB.
-const PANEL_GROUPS: usize = 4;
-const PANEL_TILES: usize = 4;
+/// Tiles in a panel for vectors: 16 KiB of bf16, half of a first cache of 32 KiB.
+const PANEL: usize = 16;
 
 /// What one thread needs for its panels; kept so that steps do not allocate.
 struct Scratch {
-    tiles: [TileBf16; PANEL_GROUPS * PANEL_TILES],
+    tiles: [TileBf16; PANEL],
     /// `[groups, rows]`.
     sums: Vec<[f32; LANES]>,
 }
@@ -35,7 +33,7 @@ struct Scratch {
 thread_local! {
     static SCRATCH: RefCell<Scratch> = const {
         RefCell::new(Scratch {
-            tiles: [TileBf16::ZERO; PANEL_GROUPS * PANEL_TILES],
+            tiles: [TileBf16::ZERO; PANEL],
             sums: Vec::new(),
         })
     };
@@ -46,16 +44,18 @@ impl QuantTiles {
     pub(super) fn multiply_bf16(&self, isa: Isa, span: &Span<'_>) {
         SCRATCH.with_borrow_mut(|scratch| {
             let (rows, depth) = (span.x.rows(), span.x.depth());
-            for first in span.groups.clone().step_by(PANEL_GROUPS) {
-                let groups = first..(first + PANEL_GROUPS).min(span.groups.end);
+            // One row is multiplied with four groups at a time, more rows with fewer.
+            let wide = if rows == 1 { 4 } else { 2 };
+            for first in span.groups.clone().step_by(wide) {
+                let groups = first..(first + wide).min(span.groups.end);
                 let panel = Span {
                     groups: groups.clone(),
                     ..*span
                 };
                 scratch.sums.clear();
                 scratch.sums.resize(groups.len() * rows, [0.0; LANES]);
-                for tile in (0..depth).step_by(PANEL_TILES) {
-                    let parts = tile..(tile + PANEL_TILES).min(depth);
+                for tile in (0..depth).step_by(PANEL / wide) {
+                    let parts = tile..(tile + PANEL / wide).min(depth);
                     let tiles = &mut scratch.tiles[..groups.len() * parts.len()];
                     self.unpack(isa, groups.clone(), parts.clone(), tiles);
                     float::add(isa, &panel, (tiles, tile, parts.len()), &mut scratch.sums);
@@ -94,6 +94,12 @@ impl<L: Layout> Int8Kernel for Unpack<'_, L> {
             for ((part, codes), out) in self.parts.clone().zip(codes).zip(out) {
                 let scales = &scales[part / L::PARTS];
                 let place = part % L::PARTS;
+                // A scale that comes late holds up all 32 weights under it.
+                let line = place * 64;
+                if line < size_of::<L::Scales>() {
+                    let ahead = std::ptr::from_ref(scales).wrapping_add(AHEAD / L::PARTS);
+                    int8.float().prefetch(ahead.wrapping_byte_add(line));
+                }
                 let line = Affine::<I>::of::<L>(int8, scales, place, 0);
                 let (first, second) = out.0.split_at_mut(TILE_K / 4);
                 line.unpack::<L, 0>(int8, codes, first);

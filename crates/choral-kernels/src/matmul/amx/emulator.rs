@@ -296,7 +296,7 @@ fn execute(tiles: &mut Tiles, instruction: Instruction) -> Result<(), Fault> {
 }
 
 /// The AMX instruction at an address and its length; `None` if it is another.
-/// Source: Intel SDM, volume 2, sections 2.1.5 (ModRM, SIB) and 2.3.5 (VEX).
+/// Source: Intel SDM, volume 2, sections 2.1.5 (`ModRM`, SIB) and 2.3.5 (VEX).
 fn decode(at: *const u8, registers: &[i64; 23]) -> Option<(Instruction, usize)> {
     // SAFETY: the processor read the instruction's bytes; no more than those are read.
     let byte = |i: usize| unsafe { at.add(i).read() };

@@ -4,6 +4,8 @@
 use super::super::tests::{FORMATS, check, check_codes, instruction_sets, random};
 use super::emulator::{self, Fault, Tiles};
 use super::*;
+use crate::isa::Amx;
+use std::arch::asm;
 use std::slice;
 
 /// The real tiles if there are some.
