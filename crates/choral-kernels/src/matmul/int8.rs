@@ -14,9 +14,20 @@ use crate::isa::Int8Kernel;
 use crate::simd::{BYTES, Int8, LANES, Simd};
 use std::array::from_fn;
 
-/// How many parts of 32 ahead codes are fetched: far enough to hide the way to
-/// memory when one row is all there is to compute.
-const AHEAD: usize = 8;
+/// How many bytes ahead codes are fetched where one pass takes all rows: far enough
+/// to hide the way to memory when one row is all there is to compute.
+const AHEAD: usize = 4096;
+
+/// What a pass fetches while it computes: with one pass, what comes next in it; with
+/// several, its share of the next groups, which then wait in the second-level cache.
+#[derive(Clone, Copy)]
+struct Fetch {
+    /// Distance in parts.
+    ahead: usize,
+    /// Fetches every `every`-th part, from the `first` on.
+    every: usize,
+    first: usize,
+}
 
 /// One task: some groups of outputs, for all rows.
 pub(super) struct Int8Multiply<'a, L: Layout> {
@@ -33,7 +44,12 @@ impl<L: Layout> Int8Kernel for Int8Multiply<'_, L> {
             let left = self.span.groups.end - group;
             if const { I::MAX_ROWS >= 6 } {
                 if rows == 1 && left >= 4 {
-                    self.block::<I, 1, 4>(int8, group, 0);
+                    let fetch = Fetch {
+                        ahead: AHEAD / size_of::<L::Codes>(),
+                        every: 1,
+                        first: 0,
+                    };
+                    self.block::<I, 1, 4>(int8, (group, 0), fetch);
                     group += 4;
                 } else if left >= 2 {
                     self.rows::<I, 2>(int8, group);
@@ -51,38 +67,67 @@ impl<L: Layout> Int8Kernel for Int8Multiply<'_, L> {
 }
 
 impl<L: Layout> Int8Multiply<'_, L> {
+    /// Rows in a pass. Two scales a part need registers of their own.
+    const fn most_rows<I: Int8>() -> usize {
+        if L::HALVES && I::MAX_ROWS > 4 {
+            4
+        } else {
+            I::MAX_ROWS
+        }
+    }
+
     /// All rows, for `NR` groups from `group`.
     #[inline(always)]
     fn rows<I: Int8, const NR: usize>(&self, int8: I, group: usize) {
         let rows = self.span.x.rows();
+        let most = Self::most_rows::<I>();
+        let passes = rows.div_ceil(most);
+        let mut fetch = Fetch {
+            ahead: if passes == 1 {
+                AHEAD / size_of::<L::Codes>()
+            } else {
+                NR * self.packed.depth
+            },
+            every: passes,
+            first: 0,
+        };
         let mut row = 0;
         while row < rows {
             let left = rows - row;
             // The last passes share what is left evenly: 7 is 4 + 3, not 6 + 1.
-            let take = if left > I::MAX_ROWS && left < 2 * I::MAX_ROWS {
+            let take = if left > most && left < 2 * most {
                 left.div_ceil(2)
             } else {
-                left.min(I::MAX_ROWS)
+                left.min(most)
             };
-            if const { I::MAX_ROWS >= 6 } && take >= 3 {
+            if const { Self::most_rows::<I>() >= 6 } && take >= 5 {
                 match take {
-                    6.. => self.block::<I, 6, NR>(int8, group, row),
-                    5 => self.block::<I, 5, NR>(int8, group, row),
-                    4 => self.block::<I, 4, NR>(int8, group, row),
-                    _ => self.block::<I, 3, NR>(int8, group, row),
+                    6.. => self.block::<I, 6, NR>(int8, (group, row), fetch),
+                    _ => self.block::<I, 5, NR>(int8, (group, row), fetch),
+                }
+            } else if const { I::MAX_ROWS >= 4 } && take >= 3 {
+                match take {
+                    4.. => self.block::<I, 4, NR>(int8, (group, row), fetch),
+                    _ => self.block::<I, 3, NR>(int8, (group, row), fetch),
                 }
             } else if const { I::MAX_ROWS >= 2 } && take == 2 {
-                self.block::<I, 2, NR>(int8, group, row);
+                self.block::<I, 2, NR>(int8, (group, row), fetch);
             } else {
-                self.block::<I, 1, NR>(int8, group, row);
+                self.block::<I, 1, NR>(int8, (group, row), fetch);
             }
             row += take;
+            fetch.first += 1;
         }
     }
 
     /// `MR` rows from `row` times `NR` groups from `group`, over all of K.
     #[inline(always)]
-    fn block<I: Int8, const MR: usize, const NR: usize>(&self, int8: I, group: usize, row: usize) {
+    fn block<I: Int8, const MR: usize, const NR: usize>(
+        &self,
+        int8: I,
+        (group, row): (usize, usize),
+        fetch: Fetch,
+    ) {
         let f = int8.float();
         let depth = self.packed.depth;
         let supers = depth / L::PARTS;
@@ -95,7 +140,20 @@ impl<L: Layout> Int8Multiply<'_, L> {
         let scales: [&[L::Scales]; NR] =
             from_fn(|n| &self.packed.scales[(group + n) * supers..][..supers]);
         let mut c = [[f.splat(0.0); NR]; MR];
+        let mut until_fetch = fetch.first;
         for t in 0..depth {
+            if until_fetch == 0 {
+                until_fetch = fetch.every;
+                for n in 0..NR {
+                    let part = std::ptr::from_ref(&codes[n][t]);
+                    prefetch(f, part.wrapping_add(fetch.ahead));
+                    if L::PARTS == 1 || t % L::PARTS == 0 {
+                        let scales = std::ptr::from_ref(&scales[n][t / L::PARTS]);
+                        prefetch(f, scales.wrapping_add(fetch.ahead.div_ceil(L::PARTS)));
+                    }
+                }
+            }
+            until_fetch -= 1;
             let part = Part::<L, MR, NR> {
                 x: from_fn(|m| &x[m].0[t]),
                 infos: from_fn(|m| &x[m].1[t]),
@@ -125,6 +183,16 @@ impl<L: Layout> Int8Multiply<'_, L> {
                 self.span.store(row + m, group + n, &values);
             }
         }
+    }
+}
+
+/// Fetches all lines of a value that need not exist.
+#[inline(always)]
+fn prefetch<S: Simd, T>(simd: S, value: *const T) {
+    let mut line = 0;
+    while line < size_of::<T>() {
+        simd.prefetch(value.wrapping_byte_add(line));
+        line += BYTES;
     }
 }
 
@@ -166,20 +234,13 @@ impl<L: Layout, const MR: usize, const NR: usize> Part<'_, L, MR, NR> {
         // none of the instruction set's features, and is a hundred times slower.
         let mut w = [int8.zero(); NR];
         for n in 0..NR {
-            if J * BYTES < size_of::<L::Codes>() {
-                let line = std::ptr::from_ref(self.codes[n])
-                    .wrapping_add(AHEAD)
-                    .wrapping_byte_add(J * BYTES);
-                int8.float().prefetch(line);
-            }
             w[n] = L::integers::<I, J>(int8, self.codes[n]);
             if const { L::MEANING.is_signed() } {
                 w[n] = int8.signed(w[n]);
             }
         }
         for m in 0..MR {
-            let x = self.x[m];
-            let a = [x[4 * J], x[4 * J + 1], x[4 * J + 2], x[4 * J + 3]];
+            let a = &self.x[m].as_chunks::<4>().0[J];
             for n in 0..NR {
                 sums[m][n] = if const { L::MEANING.is_signed() } {
                     int8.dot_signed(sums[m][n], w[n], a)

@@ -7,8 +7,9 @@
 //! **Layout.** A group is 16 outputs. Codes of a group and 32 `k` are eight
 //! vectors of 64 bytes; vector `j` holds `k = 4 j .. 4 j + 4` of output 0, then of
 //! output 1, ...: one lane of a dot product is one output. Narrow codes share
-//! bytes: the low nibbles of a vector are those of `j`, the high ones of `j + 4`;
-//! two-bit fields are those of `j, j + 2, j + 4, j + 6`. Scales lie apart, in the
+//! bytes with their neighbours, so that a register is emptied before the next one
+//! is loaded: two nibbles are those of `j` and `j + 1`, four two-bit fields those of
+//! `j` to `j + 3`. Scales lie apart, in the
 //! precision of the file, one vector of 16 outputs each.
 
 use super::float::TileBf16;
@@ -172,14 +173,14 @@ pub(super) struct Fives {
     low: [[u8; BYTES]; 4],
     high: [u8; BYTES],
 }
-/// Four bits and two: bits `2 (j / 2)` of a byte of `high[j % 2]` are those of vector `j`.
+/// Four bits and two: bits `2 (j % 4)` of a byte of `high[j / 4]` are those of vector `j`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Sixes {
     low: [[u8; BYTES]; 4],
     high: [[u8; BYTES]; 2],
 }
-/// Two bits: bits `2 (j / 2)` of a byte of vector `j % 2` are those of vector `j`.
+/// Two bits: bits `2 (j % 4)` of a byte of vector `j / 4` are those of vector `j`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Twos([[u8; BYTES]; 2]);
@@ -211,8 +212,8 @@ fn place(lane: usize, k: usize) -> (usize, usize) {
 
 #[inline(always)]
 fn nibble<I: Int8, const J: usize>(int8: I, vectors: &[[u8; BYTES]; 4]) -> I::B {
-    let pair = int8.load(&vectors[J % 4]);
-    if J < 4 {
+    let pair = int8.load(&vectors[J / 2]);
+    if J.is_multiple_of(2) {
         int8.field::<0, 15>(pair)
     } else {
         int8.field::<4, 15>(pair)
@@ -221,8 +222,8 @@ fn nibble<I: Int8, const J: usize>(int8: I, vectors: &[[u8; BYTES]; 4]) -> I::B 
 
 #[inline(always)]
 fn two_bits<I: Int8, const J: usize>(int8: I, vectors: &[[u8; BYTES]; 2]) -> I::B {
-    let four = int8.load(&vectors[J % 2]);
-    match J / 2 {
+    let four = int8.load(&vectors[J / 4]);
+    match J % 4 {
         0 => int8.field::<0, 3>(four),
         1 => int8.field::<2, 3>(four),
         2 => int8.field::<4, 3>(four),
@@ -250,7 +251,7 @@ impl Codes for Nibbles {
 
     fn put(&mut self, lane: usize, k: usize, code: u8) {
         let (j, at) = place(lane, k);
-        self.0[j % 4][at] |= code << (j / 4 * 4);
+        self.0[j / 2][at] |= code << (j % 2 * 4);
     }
 }
 
@@ -273,7 +274,7 @@ impl Codes for Fives {
 
     fn put(&mut self, lane: usize, k: usize, code: u8) {
         let (j, at) = place(lane, k);
-        self.low[j % 4][at] |= (code & 15) << (j / 4 * 4);
+        self.low[j / 2][at] |= (code & 15) << (j % 2 * 4);
         self.high[at] |= (code >> 4) << j;
     }
 }
@@ -281,8 +282,8 @@ impl Codes for Fives {
 impl Codes for Sixes {
     #[inline(always)]
     fn vector<I: Int8, const J: usize>(&self, int8: I) -> I::B {
-        let four = int8.load(&self.high[J % 2]);
-        let high = match J / 2 {
+        let four = int8.load(&self.high[J / 4]);
+        let high = match J % 4 {
             0 => int8.field_up::<4, 48>(four),
             1 => int8.field_up::<2, 48>(four),
             2 => int8.field::<0, 48>(four),
@@ -293,8 +294,8 @@ impl Codes for Sixes {
 
     fn put(&mut self, lane: usize, k: usize, code: u8) {
         let (j, at) = place(lane, k);
-        self.low[j % 4][at] |= (code & 15) << (j / 4 * 4);
-        self.high[j % 2][at] |= (code >> 4) << (j / 2 * 2);
+        self.low[j / 2][at] |= (code & 15) << (j % 2 * 4);
+        self.high[j / 4][at] |= (code >> 4) << (j % 4 * 2);
     }
 }
 
@@ -306,7 +307,7 @@ impl Codes for Twos {
 
     fn put(&mut self, lane: usize, k: usize, code: u8) {
         let (j, at) = place(lane, k);
-        self.0[j % 2][at] |= code << (j / 2 * 2);
+        self.0[j / 4][at] |= code << (j % 4 * 2);
     }
 }
 
@@ -329,7 +330,7 @@ impl Codes for Threes {
 
     fn put(&mut self, lane: usize, k: usize, code: u8) {
         let (j, at) = place(lane, k);
-        self.low[j % 2][at] |= (code & 3) << (j / 2 * 2);
+        self.low[j / 4][at] |= (code & 3) << (j % 4 * 2);
         self.high[at] |= (code >> 2) << j;
     }
 }

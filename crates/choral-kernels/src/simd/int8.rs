@@ -18,6 +18,10 @@ pub(crate) const BYTES: usize = 4 * LANES;
 ///
 /// Every method is `#[inline(always)]` in every implementation; see
 /// [`crate::isa::Kernel`].
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "dot products read activations from memory"
+)]
 pub(crate) trait Int8: Copy {
     /// The float lanes that go with it.
     type F: Simd;
@@ -42,7 +46,7 @@ pub(crate) trait Int8: Copy {
     fn splat(self, x: i32) -> Self::I;
 
     /// Adds the dot product of each lane's bytes, all below 128, with `a`.
-    fn dot_small(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I;
+    fn dot_small(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I;
 
     /// Signed bytes (none is -128) in the form that [`dot_signed`](Self::dot_signed) takes.
     fn signed(self, w: Self::B) -> Self::B;
@@ -50,7 +54,7 @@ pub(crate) trait Int8: Copy {
     /// of all `a` that they will be taken with.
     fn signed_start(self, minus_sum: i32) -> Self::I;
     /// Adds the dot product of each lane's bytes, from [`signed`](Self::signed), with `a`.
-    fn dot_signed(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I;
+    fn dot_signed(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I;
 
     /// Exact below 2^24.
     fn to_float(self, i: Self::I) -> <Self::F as Simd>::V;
@@ -143,7 +147,7 @@ impl Int8 for Scalar {
     }
 
     #[inline(always)]
-    fn dot_small(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I {
+    fn dot_small(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
         from_fn(|lane| {
             let product = |i: usize| i32::from(w[4 * lane + i]) * i32::from(a[i]);
             acc[lane] + product(0) + product(1) + product(2) + product(3)
@@ -161,7 +165,7 @@ impl Int8 for Scalar {
     }
 
     #[inline(always)]
-    fn dot_signed(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I {
+    fn dot_signed(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
         from_fn(|lane| {
             let product = |i: usize| i32::from(w[4 * lane + i] as i8) * i32::from(a[i]);
             acc[lane] + product(0) + product(1) + product(2) + product(3)

@@ -4,6 +4,7 @@
 
 use super::{BYTES, Int8, LANES};
 use crate::isa::{Avx2, Avx512, Vnni};
+use std::arch::asm;
 #[allow(clippy::wildcard_imports)] // forty intrinsics, all of one prefix
 use std::arch::x86_64::*;
 
@@ -114,6 +115,29 @@ fn pairs512<const FLUSH: bool>(first: __m512, second: __m512) -> __m512i {
     _mm512_permutexvar_epi16(order, halves)
 }
 
+/// A dot product whose activations come straight from memory. The intrinsic would
+/// do, but then the compiler gathers the broadcasts of many steps at the front
+/// of a loop, and spills sums to make room for them.
+///
+/// # Safety
+/// The CPU has AVX-512 F and VNNI.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn dot_from_memory(acc: __m512i, w: __m512i, a: &[i8; 4]) -> __m512i {
+    let mut acc = acc;
+    // SAFETY: reads the four bytes of `a`; the caller promises the instruction.
+    unsafe {
+        asm!(
+            "vpdpbusd {acc}, {w}, dword ptr [{a}]{{1to16}}",
+            acc = inout(zmm_reg) acc,
+            w = in(zmm_reg) w,
+            a = in(reg) a.as_ptr(),
+            options(readonly, nostack, preserves_flags),
+        );
+    }
+    acc
+}
+
 impl<const BF16: bool> Int8 for Vnni<BF16> {
     type F = Avx512;
     type B = __m512i;
@@ -180,9 +204,9 @@ impl<const BF16: bool> Int8 for Vnni<BF16> {
     }
 
     #[inline(always)]
-    fn dot_small(self, acc: __m512i, w: __m512i, a: [i8; 4]) -> __m512i {
-        let a = i32::from_le_bytes(a.map(|b| b as u8));
-        lanes!(_mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(a)))
+    fn dot_small(self, acc: __m512i, w: __m512i, a: &[i8; 4]) -> __m512i {
+        // SAFETY: `self` proves VNNI; `a` is four bytes.
+        unsafe { dot_from_memory(acc, w, a) }
     }
 
     /// `w + 128` as an unsigned byte; the start takes the 128 back.
@@ -197,7 +221,7 @@ impl<const BF16: bool> Int8 for Vnni<BF16> {
     }
 
     #[inline(always)]
-    fn dot_signed(self, acc: __m512i, w: __m512i, a: [i8; 4]) -> __m512i {
+    fn dot_signed(self, acc: __m512i, w: __m512i, a: &[i8; 4]) -> __m512i {
         self.dot_small(acc, w, a)
     }
 
@@ -372,9 +396,9 @@ impl Int8 for Avx2 {
     }
 
     #[inline(always)]
-    fn dot_small(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I {
+    fn dot_small(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
         // Pairs of products stay below 2^15: 2 * 127 * 127.
-        let a = i32::from_le_bytes(a.map(|b| b as u8));
+        let a = i32::from_le_bytes([a[0] as u8, a[1] as u8, a[2] as u8, a[3] as u8]);
         lanes!({
             let (a, ones) = (_mm256_set1_epi32(a), _mm256_set1_epi16(1));
             let pairs = [_mm256_maddubs_epi16(w[0], a), _mm256_maddubs_epi16(w[1], a)];
@@ -396,9 +420,9 @@ impl Int8 for Avx2 {
     }
 
     #[inline(always)]
-    fn dot_signed(self, acc: Self::I, w: Self::B, a: [i8; 4]) -> Self::I {
+    fn dot_signed(self, acc: Self::I, w: Self::B, a: &[i8; 4]) -> Self::I {
         // |w| times a with the sign of w; |w| and |a| are at most 127.
-        let a = i32::from_le_bytes(a.map(|b| b as u8));
+        let a = i32::from_le_bytes([a[0] as u8, a[1] as u8, a[2] as u8, a[3] as u8]);
         lanes!({
             let (a, ones) = (_mm256_set1_epi32(a), _mm256_set1_epi16(1));
             let pairs = [
