@@ -220,9 +220,7 @@ impl Activations {
                 quantise(tiles);
             }
             if float == Input::Bf16 {
-                for x in &mut tiles.as_flattened_mut()[..k] {
-                    *x = bf16_to_f32(round_bf16(*x));
-                }
+                compute.isa().run(RoundRow(tiles.as_flattened_mut()));
             }
         });
     }
@@ -251,6 +249,18 @@ impl Activations {
     pub(super) fn int8_row(&self, r: usize) -> (&[[i8; TILE_K]], &[BlockInfo]) {
         let blocks = r * self.depth..(r + 1) * self.depth;
         (&self.codes[blocks.clone()], &self.infos[blocks])
+    }
+}
+
+/// Rounds a row to bf16 in place.
+struct RoundRow<'a>(&'a mut [f32]);
+
+impl Kernel for RoundRow<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for x in self.0 {
+            *x = bf16_to_f32(round_bf16(*x));
+        }
     }
 }
 
@@ -322,7 +332,9 @@ impl Kernel for Quantise<'_> {
             let mut sums = [0_i32; 2];
             for half in 0..2 {
                 for lane in 0..LANES {
-                    let code = rounded[half][lane] as i32;
+                    // An addition that leaves the integer in the low bits: conversions
+                    // that saturate keep the loop from becoming vectors.
+                    let code = (rounded[half][lane] + 12_582_912.0).to_bits() as i32 - 0x4b40_0000;
                     codes[half * LANES + lane] = code as i8;
                     sums[half] += code;
                 }

@@ -88,7 +88,10 @@ pub(super) fn multiply(token: Amx, span: &Span<'_>, weights: Weights<'_>) {
             let row_tiles = first..(first + ROW_TILES).min(x.tiles);
             for group in span.groups.clone().step_by(STRIP_GROUPS) {
                 let groups = group..(group + STRIP_GROUPS).min(span.groups.end);
-                sums.resize(groups.len() * row_tiles.len() * x.rows, Sums([0.0; LANES]));
+                let held = groups.len() * row_tiles.len() * x.rows;
+                if sums.len() < held {
+                    sums.resize(held, Sums([0.0; LANES]));
+                }
                 let mut strip = Strip {
                     x,
                     depth: span.x.depth(),
@@ -96,7 +99,7 @@ pub(super) fn multiply(token: Amx, span: &Span<'_>, weights: Weights<'_>) {
                     row_tiles: row_tiles.clone(),
                     groups,
                     tiles,
-                    sums,
+                    sums: &mut sums[..held],
                 };
                 strip.multiply(&configured, token.vectors());
                 strip.store(span);
@@ -134,7 +137,7 @@ impl Strip<'_> {
     fn multiply(&mut self, configured: &Configured, vectors: Isa) {
         let row_tiles = self.row_tiles.len();
         // Groups and steps of a panel. Weights that need no unpacking and meet all
-        // their rows at once need no sums in memory either.
+        // their rows at once are one panel: sums go to memory once, at the end.
         let (wide, steps) = match (self.weights, row_tiles) {
             (Weights::Tiles(_), 1) => (4, self.depth),
             (Weights::Tiles(_), 2) => (2, self.depth),
