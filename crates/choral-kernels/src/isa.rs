@@ -1,7 +1,8 @@
 //! Which instruction set runs, and the proofs that the CPU has it.
 //!
-//! A CPU feature is a value one must hold: the only way to an [`Avx2`] or an
-//! [`Avx512`] is detection at run time, so code that takes one needs no check.
+//! A CPU feature is a value one must hold: the only way to an [`Avx2`], an
+//! [`Avx512`] or an [`Amx`] is detection at run time, so code that takes one needs
+//! no check.
 
 use crate::simd::{Int8, Scalar, Simd};
 use std::fmt;
@@ -14,17 +15,42 @@ pub struct Avx2(());
 #[derive(Debug, Clone, Copy)]
 pub struct Avx512 {
     vnni: bool,
+    bf16: bool,
 }
 
-/// Proof that this CPU runs AVX-512 VNNI, and what [`Avx512`] proves.
+/// Proof that this CPU runs AVX-512 VNNI, and what [`Avx512`] proves; with `BF16`,
+/// AVX-512 BF16 too.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Vnni(Avx512);
+pub(crate) struct Vnni<const BF16: bool = false>(Avx512);
 
-impl Vnni {
+impl<const BF16: bool> Vnni<BF16> {
     /// What it includes.
     #[inline(always)]
     pub(crate) fn avx512(self) -> Avx512 {
         self.0
+    }
+}
+
+/// Proof that this CPU runs AMX tiles with bf16 products and that the operating
+/// system lets this process use them, and what [`Avx512`] proves.
+#[derive(Debug, Clone, Copy)]
+pub struct Amx {
+    /// What everything but products of tiles runs on. `None` only in tests that
+    /// emulate tiles on a CPU without AVX-512.
+    vectors: Option<Avx512>,
+}
+
+impl Amx {
+    /// What everything but products of tiles runs on.
+    #[inline]
+    pub(crate) fn vectors(self) -> Isa {
+        self.vectors.map_or(Isa::Scalar, Isa::Avx512)
+    }
+
+    /// The real one, or one for tests that install `matmul::amx::emulator` first.
+    #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+    pub(crate) fn real_or_emulated() -> Self {
+        amx().unwrap_or(Self { vectors: avx512() })
     }
 }
 
@@ -38,13 +64,15 @@ pub enum Isa {
     Avx2(Avx2),
     /// 512-bit vectors.
     Avx512(Avx512),
+    /// Tiles for products of bf16, 512-bit vectors for the rest.
+    Amx(Amx),
 }
 
 /// Why an instruction set cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IsaError {
-    /// The name is none of `scalar`, `avx2`, `avx512`.
+    /// The name is none of `scalar`, `avx2`, `avx512`, `amx`.
     Unknown(String),
     /// This CPU does not have it.
     Unavailable {
@@ -60,7 +88,7 @@ impl fmt::Display for IsaError {
         match self {
             Self::Unknown(name) => write!(
                 f,
-                "unknown instruction set `{name}`, expected scalar, avx2 or avx512"
+                "unknown instruction set `{name}`, expected scalar, avx2, avx512 or amx"
             ),
             Self::Unavailable { asked, best } => write!(
                 f,
@@ -83,6 +111,9 @@ pub(crate) trait Kernel {
 /// A computation on small integers that can run on any instruction set; otherwise
 /// as [`Kernel`].
 pub(crate) trait Int8Kernel {
+    /// Whether it rounds to bf16, and so gains from instructions that do.
+    const ROUNDS: bool = false;
+
     fn run<I: Int8>(self, int8: I);
 }
 
@@ -90,7 +121,10 @@ impl Isa {
     /// The best set that this CPU has.
     #[must_use]
     pub fn detect() -> Self {
-        avx512().map_or_else(|| avx2().map_or(Self::Scalar, Self::Avx2), Self::Avx512)
+        let set = amx().map(Self::Amx);
+        let set = set.or_else(|| avx512().map(Self::Avx512));
+        set.or_else(|| avx2().map(Self::Avx2))
+            .unwrap_or(Self::Scalar)
     }
 
     /// Every set that this CPU has, slowest first.
@@ -98,10 +132,11 @@ impl Isa {
         let mut all = vec![Self::Scalar];
         all.extend(avx2().map(Self::Avx2));
         all.extend(avx512().map(Self::Avx512));
+        all.extend(amx().map(Self::Amx));
         all
     }
 
-    /// The set of that name (`scalar`, `avx2`, `avx512`).
+    /// The set of that name (`scalar`, `avx2`, `avx512`, `amx`).
     ///
     /// # Errors
     /// If there is none of that name, or this CPU does not have it.
@@ -114,6 +149,7 @@ impl Isa {
             "scalar" => Ok(Self::Scalar),
             "avx2" => avx2().map(Self::Avx2).ok_or_else(|| missing("avx2")),
             "avx512" => avx512().map(Self::Avx512).ok_or_else(|| missing("avx512")),
+            "amx" => amx().map(Self::Amx).ok_or_else(|| missing("amx")),
             other => Err(IsaError::Unknown(other.to_owned())),
         }
     }
@@ -135,13 +171,29 @@ impl Isa {
             Self::Scalar => "scalar",
             Self::Avx2(_) => "avx2",
             Self::Avx512(_) => "avx512",
+            Self::Amx(_) => "amx",
+        }
+    }
+
+    /// Whether it multiplies tiles of bf16. Then bf16 is the fastest numeric but for
+    /// very few rows; without, int8 is, by far.
+    pub fn has_tiles(self) -> bool {
+        matches!(self, Self::Amx(_))
+    }
+
+    /// The set that vector code runs on.
+    #[inline]
+    fn vectors(self) -> Self {
+        match self {
+            Self::Amx(token) => token.vectors(),
+            other => other,
         }
     }
 
     /// Runs a kernel on this set.
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) {
-        match self {
+        match self.vectors() {
             Self::Scalar => kernel.run(Scalar),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves AVX2 and FMA.
@@ -149,6 +201,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves AVX-512 F, BW, DQ and VL.
             Self::Avx512(token) => unsafe { run_avx512(token, kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(_) => unreachable!("tiles run no vector code"),
             #[cfg(not(target_arch = "x86_64"))]
             _ => unreachable!("tokens are made on x86-64 only"),
         }
@@ -158,17 +212,24 @@ impl Isa {
     /// AVX2: the integers are the same.
     #[inline]
     pub(crate) fn run_int8<K: Int8Kernel>(self, kernel: K) {
-        match self {
+        match self.vectors() {
             Self::Scalar => kernel.run(Scalar),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves AVX2, FMA and F16C.
             Self::Avx2(token) => unsafe { run_int8_avx2(token, kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves AVX-512 F, BW, DQ, VL, and it says VNNI and BF16.
+            Self::Avx512(token) if const { K::ROUNDS } && token.vnni && token.bf16 => unsafe {
+                run_int8_bf16(Vnni(token), kernel);
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the token proves AVX-512 F, BW, DQ, VL, and VNNI if it says so.
             Self::Avx512(token) if token.vnni => unsafe { run_int8_vnni(Vnni(token), kernel) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a CPU with AVX-512 was found to have AVX2, FMA and F16C.
             Self::Avx512(_) => unsafe { run_int8_avx2(Avx2(()), kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(_) => unreachable!("tiles run no vector code"),
             #[cfg(not(target_arch = "x86_64"))]
             _ => unreachable!("tokens are made on x86-64 only"),
         }
@@ -196,9 +257,76 @@ fn avx512() -> Option<Avx512> {
     {
         return Some(Avx512 {
             vnni: is_x86_feature_detected!("avx512vnni"),
+            bf16: is_x86_feature_detected!("avx512bf16"),
         });
     }
     None
+}
+
+/// Tiles, if the CPU has them, the operating system saves them, and it lets this
+/// process use them (a refusal is as good as their absence).
+///
+/// Source: Intel SDM, volume 1, chapter 18 (detection); Linux,
+/// Documentation/arch/x86/xstate.rst (the request).
+fn amx() -> Option<Amx> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    {
+        use std::arch::x86_64::{__cpuid_count, _xgetbv};
+
+        #[target_feature(enable = "xsave")]
+        fn saved_states() -> u64 {
+            // SAFETY: register 0 exists wherever XSAVE is enabled.
+            unsafe { _xgetbv(0) }
+        }
+
+        const BF16_AND_TILE: u32 = 1 << 22 | 1 << 24;
+        const CONFIGURATION_AND_DATA: u64 = 1 << 17 | 1 << 18;
+        let vectors = avx512()?;
+        if !is_x86_feature_detected!("xsave")
+            || __cpuid_count(7, 0).edx & BF16_AND_TILE != BF16_AND_TILE
+        {
+            return None;
+        }
+        // SAFETY: XSAVE is there, and the operating system enabled it: AVX-512 was found.
+        let saved = unsafe { saved_states() };
+        // Palette 1, as kernels use it: 8 tiles of 16 rows of 64 bytes.
+        let palette = __cpuid_count(0x1d, 1);
+        if saved & CONFIGURATION_AND_DATA != CONFIGURATION_AND_DATA
+            || (palette.eax >> 16, palette.ebx) != (1024, 8 << 16 | 64)
+            || palette.ecx & 0xffff != 16
+            || !request_tiles()
+        {
+            return None;
+        }
+        Some(Amx {
+            vectors: Some(vectors),
+        })
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    None
+}
+
+/// Asks the kernel for the right to use tile data; every thread of the process gets
+/// it. Repeating it does nothing.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn request_tiles() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+    const XFEATURE_XTILEDATA: i64 = 18;
+    let result: i64;
+    // SAFETY: the call changes what this process may use, and no memory of it.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -222,5 +350,11 @@ fn run_int8_avx2<K: Int8Kernel>(token: Avx2, kernel: K) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 fn run_int8_vnni<K: Int8Kernel>(token: Vnni, kernel: K) {
+    kernel.run(token);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
+fn run_int8_bf16<K: Int8Kernel>(token: Vnni<true>, kernel: K) {
     kernel.run(token);
 }

@@ -38,6 +38,8 @@ fn floats(value: &Value) -> Vec<f64> {
 
 /// What an engine is run with, and must not show.
 struct Setup {
+    /// The best that this CPU has if none is said.
+    isa: Option<Isa>,
     numeric: Numeric,
     num_threads: usize,
     num_blocks: usize,
@@ -49,6 +51,7 @@ struct Setup {
 
 /// Nothing to share and nothing to wait for.
 const ROOMY: Setup = Setup {
+    isa: None,
     numeric: Numeric::F32,
     num_threads: 1,
     num_blocks: 256,
@@ -61,7 +64,7 @@ const ROOMY: Setup = Setup {
 impl Setup {
     fn start(&self) -> Engine {
         let file = Arc::new(ModelFile::open(golden().join("hf")).expect("a good model"));
-        let compute = Compute::new(Isa::detect(), self.num_threads);
+        let compute = Compute::new(self.isa.unwrap_or_else(Isa::detect), self.num_threads);
         let model = Model::load(&file, self.numeric, &compute).expect("a good model");
         let executor = CpuExecutor::new(Arc::new(model), compute, self.num_blocks);
         let executor = executor.expect("little memory");
@@ -187,6 +190,7 @@ fn check_invariance(numeric: Numeric) {
         })
         .collect();
     let crowded = Setup {
+        isa: None,
         numeric,
         num_threads: 2,
         // The longest request needs 16 blocks.
@@ -196,7 +200,7 @@ fn check_invariance(numeric: Numeric) {
         prefill_chunk: 17,
         prefix_caching: true,
     };
-    let setups = [
+    let mut setups = vec![
         Setup {
             numeric,
             max_num_seqs: 12,
@@ -208,8 +212,11 @@ fn check_invariance(numeric: Numeric) {
             prefill_chunk: 5,
             ..crowded
         },
-        crowded,
     ];
+    setups.extend(Isa::available().into_iter().map(|isa| Setup {
+        isa: Some(isa),
+        ..crowded
+    }));
     for (at, setup) in setups.iter().enumerate() {
         let (outputs, metrics) = setup.run(&requests);
         for (output, alone) in outputs.iter().zip(&alone) {

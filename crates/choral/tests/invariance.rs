@@ -6,6 +6,7 @@
 
 use choral::engine::batch::BLOCK_TOKENS;
 use choral::engine::{EngineMetrics, GenerationStream, StreamEvent};
+use choral::model::Numeric;
 use choral::{Engine, Prompt, Request, RequestOutput, SamplingParams};
 use std::path::{Path, PathBuf};
 
@@ -202,7 +203,7 @@ fn engine(model: Option<&PathBuf>, way: &Way) -> Engine {
     let file = builder.open().expect("a model");
     let (architecture, hyper) = choral::model::Hyper::open(&file).expect("a known family");
     let spec = (architecture.spec)(&hyper).expect("a good configuration");
-    let block = spec.kv_block_bytes(choral::model::Numeric::Bf16);
+    let block = spec.kv_block_bytes(Numeric::Bf16);
     limits(builder)
         .max_model_len(num_blocks * BLOCK_TOKENS)
         .kv_memory(block * num_blocks as u64)
@@ -288,24 +289,27 @@ fn a_quantised_model_gives_each_sequence_what_it_gets_alone() {
 }
 
 #[test]
-fn instruction_sets_agree() {
+fn instruction_sets_agree_in_every_numeric_that_they_have_kernels_for() {
     let requests: Vec<Request> = requests().into_iter().take(12).collect();
-    let results: Vec<Vec<String>> = choral_kernels::Isa::available()
-        .into_iter()
-        .map(|isa| {
-            let engine = Engine::builder()
-                .isa(isa)
-                .max_model_len(512)
-                .build()
-                .expect("an engine");
-            let outputs = engine.generate_requests(requests.clone());
-            outputs
-                .iter()
-                .map(|o| essence(o.as_ref().expect("a good request")))
-                .collect()
-        })
-        .collect();
-    for other in &results[1..] {
-        assert_eq!(*other, results[0]);
+    for numeric in [Numeric::Bf16, Numeric::Q8] {
+        let results: Vec<Vec<String>> = choral_kernels::Isa::available()
+            .into_iter()
+            .map(|isa| {
+                let engine = Engine::builder()
+                    .isa(isa)
+                    .numeric(numeric)
+                    .max_model_len(512)
+                    .build()
+                    .expect("an engine");
+                let outputs = engine.generate_requests(requests.clone());
+                outputs
+                    .iter()
+                    .map(|o| essence(o.as_ref().expect("a good request")))
+                    .collect()
+            })
+            .collect();
+        for other in &results[1..] {
+            assert_eq!(*other, results[0], "{}", numeric.name());
+        }
     }
 }

@@ -80,6 +80,26 @@ pub(super) struct BlockInfo {
     pub minus_half_sums: [i32; 2],
 }
 
+/// 32 activations in bf16: a row of an AMX tile.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct LineBf16([u16; TILE_K]);
+
+/// Rows in bf16 as AMX tiles take them: `[tiles, k / 32, rows]`. Tiles have as many
+/// rows as one another, at most 16; the last rows of the last may be zeros that pad.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TiledRows<'a> {
+    pub lines: &'a [LineBf16],
+    pub tiles: usize,
+    pub rows: usize,
+}
+
+/// Tiles that `m` rows take, and rows in each.
+fn tiles_of(m: usize) -> (usize, usize) {
+    let tiles = m.div_ceil(LANES);
+    (tiles, m.div_ceil(tiles.max(1)))
+}
+
 /// Activations `[m, k]` ready to be multiplied, each row padded with zeros to
 /// whole tiles. Memory is kept from use to use.
 #[derive(Debug, Default)]
@@ -89,6 +109,8 @@ pub struct Activations {
     k: usize,
     depth: usize,
     tiles: Vec<[f32; TILE_K]>,
+    /// Instead of `tiles`, if bf16 was asked for and there are AMX tiles.
+    lines: Vec<LineBf16>,
     codes: Vec<[i8; TILE_K]>,
     infos: Vec<BlockInfo>,
 }
@@ -134,14 +156,32 @@ impl Activations {
         (self.m, self.k, self.depth) = (m, k, k.div_ceil(TILE_K));
         let depth = self.depth;
         let len = |wanted: bool| if wanted { m * depth } else { 0 };
+        let tiled = inputs.float == Some(Input::Bf16) && compute.isa().has_tiles();
+        let (row_tiles, rows) = if tiled { tiles_of(m) } else { (0, 0) };
+        self.lines
+            .resize(row_tiles * depth * rows, LineBf16([0; TILE_K]));
         self.tiles
-            .resize(len(inputs.float.is_some()), [0.0; TILE_K]);
+            .resize(len(inputs.float.is_some() && !tiled), [0.0; TILE_K]);
         self.codes.resize(len(inputs.int8), [0; TILE_K]);
         self.infos.resize(len(inputs.int8), BlockInfo::default());
         let tiles = SharedSlice::new(&mut self.tiles);
+        let lines = SharedSlice::new(&mut self.lines);
         let codes = SharedSlice::new(&mut self.codes);
         let infos = SharedSlice::new(&mut self.infos);
-        compute.run(m, |r| {
+        let put = |r: usize, source: Option<&[[f32; TILE_K]]>| {
+            compute.isa().run(PutRow {
+                source,
+                lines: &lines,
+                first: r / rows * depth * rows + r % rows,
+                step: rows,
+                depth,
+            });
+        };
+        compute.run(m.max(row_tiles * rows), |r| {
+            if r >= m {
+                put(r, None); // padding
+                return;
+            }
             let quantise = |source: &[[f32; TILE_K]]| {
                 // SAFETY: each row has its own `depth` blocks.
                 let (codes, infos) = unsafe {
@@ -156,12 +196,18 @@ impl Activations {
                     infos,
                 });
             };
-            let Some(float) = inputs.float else {
+            let Some(float) = inputs.float.filter(|_| !tiled) else {
                 ROW.with_borrow_mut(|values| {
                     values.resize(depth * TILE_K, 0.0);
                     row(r, &mut values[..k]);
                     values[k..].fill(0.0);
-                    quantise(values.as_chunks::<TILE_K>().0);
+                    let values = values.as_chunks::<TILE_K>().0;
+                    if inputs.int8 {
+                        quantise(values);
+                    }
+                    if tiled {
+                        put(r, Some(values));
+                    }
                 });
                 return;
             };
@@ -174,11 +220,24 @@ impl Activations {
                 quantise(tiles);
             }
             if float == Input::Bf16 {
-                for x in &mut tiles.as_flattened_mut()[..k] {
-                    *x = bf16_to_f32(round_bf16(*x));
-                }
+                compute.isa().run(RoundRow(tiles.as_flattened_mut()));
             }
         });
+    }
+
+    /// Whether bf16 rows are in AMX tiles.
+    pub(super) fn is_tiled(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// All rows in AMX tiles.
+    pub(super) fn tiled_rows(&self) -> TiledRows<'_> {
+        let (tiles, rows) = tiles_of(self.m);
+        TiledRows {
+            lines: &self.lines,
+            tiles,
+            rows,
+        }
     }
 
     /// Row `r` in f32, rounded to bf16 if that was asked for.
@@ -190,6 +249,46 @@ impl Activations {
     pub(super) fn int8_row(&self, r: usize) -> (&[[i8; TILE_K]], &[BlockInfo]) {
         let blocks = r * self.depth..(r + 1) * self.depth;
         (&self.codes[blocks.clone()], &self.infos[blocks])
+    }
+}
+
+/// Rounds a row to bf16 in place.
+struct RoundRow<'a>(&'a mut [f32]);
+
+impl Kernel for RoundRow<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for x in self.0 {
+            *x = bf16_to_f32(round_bf16(*x));
+        }
+    }
+}
+
+/// Rounds a row to bf16 and puts it into its tile: line `t` of `depth` is element
+/// `first + t * step` of `lines`. Without a source, zeros.
+struct PutRow<'a> {
+    source: Option<&'a [[f32; TILE_K]]>,
+    lines: &'a SharedSlice<'a, LineBf16>,
+    first: usize,
+    step: usize,
+    depth: usize,
+}
+
+impl Kernel for PutRow<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for t in 0..self.depth {
+            // SAFETY: a task puts one row, whose lines are no other's.
+            let line = unsafe { self.lines.range_mut(self.first + t * self.step, 1) };
+            let line = &mut line[0].0;
+            let Some(source) = self.source else {
+                *line = [0; TILE_K];
+                continue;
+            };
+            for k in 0..TILE_K {
+                line[k] = round_bf16(source[t][k]);
+            }
+        }
     }
 }
 
@@ -233,7 +332,9 @@ impl Kernel for Quantise<'_> {
             let mut sums = [0_i32; 2];
             for half in 0..2 {
                 for lane in 0..LANES {
-                    let code = rounded[half][lane] as i32;
+                    // An addition that leaves the integer in the low bits: conversions
+                    // that saturate keep the loop from becoming vectors.
+                    let code = (rounded[half][lane] + 12_582_912.0).to_bits() as i32 - 0x4b40_0000;
                     codes[half * LANES + lane] = code as i8;
                     sums[half] += code;
                 }

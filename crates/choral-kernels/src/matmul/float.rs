@@ -1,4 +1,7 @@
-//! Products from bf16 or f32 tiles, in the order of the module above.
+//! Products from bf16 or f32 tiles with vectors, in the order of the module above.
+//!
+//! Owns the layout of tiles, and the kernel for whole rows of K or for a part of K
+//! after another ([`add`]). Where there are AMX tiles, bf16 is `amx`'s.
 
 use super::{Span, TILE_K};
 use crate::Compute;
@@ -8,10 +11,20 @@ use crate::shared::{Array, SharedSlice, Zeroable};
 use crate::simd::{LANES, Simd};
 use std::array::from_fn;
 
-/// A tile of packed bf16 weights: 16 pairs of `k`, for each of 16 outputs.
-pub(super) type TileBf16 = [[u16; 2 * LANES]; TILE_K / 2];
+/// A tile of packed bf16 weights: 16 pairs of `k`, for each of 16 outputs. Just what
+/// an AMX tile takes, and on whole cache lines: one that straddles costs two loads.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct TileBf16(pub(super) [[u16; 2 * LANES]; TILE_K / 2]);
 /// The same in f32: the even `k` of a pair for 16 outputs, then the odd one.
 pub(super) type TileF32 = [[[f32; LANES]; 2]; TILE_K / 2];
+
+// SAFETY: all are integers.
+unsafe impl Zeroable for TileBf16 {}
+
+impl TileBf16 {
+    pub(super) const ZERO: Self = Self([[0; 2 * LANES]; TILE_K / 2]);
+}
 
 /// A tile that can be read pair by pair.
 pub(super) trait Tile: Sync {
@@ -25,12 +38,12 @@ pub(super) trait Tile: Sync {
 impl Tile for TileBf16 {
     #[inline(always)]
     fn put(&mut self, lane: usize, kk: usize, x: f32) {
-        self[kk / 2][2 * lane + kk % 2] = round_bf16(x);
+        self.0[kk / 2][2 * lane + kk % 2] = round_bf16(x);
     }
 
     #[inline(always)]
     fn pair<S: Simd>(&self, simd: S, pair: usize) -> (S::V, S::V) {
-        simd.load_bf16_pairs(&self[pair])
+        simd.load_bf16_pairs(&self.0[pair])
     }
 }
 
@@ -94,31 +107,59 @@ impl<T: Tile + Zeroable + Send> FloatTiles<T> {
         size_of_val(&*self.tiles)
     }
 
+    /// Tiles `[groups, k / 32]`.
+    pub(super) fn tiles(&self) -> &[T] {
+        &self.tiles
+    }
+
     /// Runs one task.
     pub(super) fn multiply(&self, isa: Isa, span: &Span<'_>) {
-        multiply(isa, span, &self.tiles, 0);
+        let depth = span.x.depth();
+        isa.run(Multiply {
+            span,
+            tiles: &self.tiles[span.groups.start * depth..span.groups.end * depth],
+            first_tile: 0,
+            depth,
+            sums: None,
+        });
     }
 }
 
-/// Runs one task over `tiles`, the first of which is the first of group `base`.
-pub(super) fn multiply<T: Tile>(isa: Isa, span: &Span<'_>, tiles: &[T], base: usize) {
-    isa.run(Multiply { span, tiles, base });
+/// Adds a part of K to `sums`, `[groups, rows]`: `tiles` are `depth` tiles of each of
+/// the span's groups, the first of them tile `first_tile` of K.
+pub(super) fn add(
+    isa: Isa,
+    span: &Span<'_>,
+    (tiles, first_tile, depth): (&[TileBf16], usize, usize),
+    sums: &mut [[f32; LANES]],
+) {
+    isa.run(Multiply {
+        span,
+        tiles,
+        first_tile,
+        depth,
+        sums: Some(sums),
+    });
 }
 
-/// One task: some groups of outputs, for all rows.
+/// Some groups of outputs, for all rows: over all of K, or over a part of it.
 struct Multiply<'a, T> {
     span: &'a Span<'a>,
+    /// `[groups, depth]`.
     tiles: &'a [T],
-    base: usize,
+    first_tile: usize,
+    depth: usize,
+    /// `[groups, rows]`: what to add to, or `None` to start at 0 and end in the span.
+    sums: Option<&'a mut [[f32; LANES]]>,
 }
 
 impl<T: Tile> Kernel for Multiply<'_, T> {
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let mut group = self.span.groups.start;
-        while group < self.span.groups.end {
-            let left = self.span.groups.end - group;
-            let mut row = 0;
+    fn run<S: Simd>(mut self, simd: S) {
+        let groups = self.span.groups.len();
+        let mut group = 0;
+        while group < groups {
+            let left = groups - group;
             // Few rows leave registers and latency to spare: take more groups.
             let wide = match self.span.x.rows() {
                 1 if S::MAX_ROWS >= 4 => 4,
@@ -126,7 +167,7 @@ impl<T: Tile> Kernel for Multiply<'_, T> {
                 _ => 1,
             };
             if wide > left {
-                self.rows::<S, 1>(simd, group, &mut row);
+                self.rows::<S>(simd, group);
                 group += 1;
                 continue;
             }
@@ -134,7 +175,7 @@ impl<T: Tile> Kernel for Multiply<'_, T> {
                 4 => self.block::<S, 1, 4>(simd, group, 0),
                 2 if self.span.x.rows() == 2 => self.block::<S, 2, 2>(simd, group, 0),
                 2 => self.block::<S, 3, 2>(simd, group, 0),
-                _ => self.rows::<S, 1>(simd, group, &mut row),
+                _ => self.rows::<S>(simd, group),
             }
             group += wide;
         }
@@ -142,33 +183,48 @@ impl<T: Tile> Kernel for Multiply<'_, T> {
 }
 
 impl<T: Tile> Multiply<'_, T> {
-    /// All rows from `row` on, as many at a time as the registers hold.
+    /// All rows, as many at a time as the registers hold.
     #[inline(always)]
-    fn rows<S: Simd, const NR: usize>(&self, simd: S, group: usize, row: &mut usize) {
-        while *row < self.span.x.rows() {
-            let take = (self.span.x.rows() - *row).min(S::MAX_ROWS);
+    fn rows<S: Simd>(&mut self, simd: S, group: usize) {
+        let mut row = 0;
+        while row < self.span.x.rows() {
+            let take = (self.span.x.rows() - row).min(S::MAX_ROWS);
             match take {
-                8.. => self.block::<S, 8, NR>(simd, group, *row),
-                7 => self.block::<S, 7, NR>(simd, group, *row),
-                6 => self.block::<S, 6, NR>(simd, group, *row),
-                5 => self.block::<S, 5, NR>(simd, group, *row),
-                4 => self.block::<S, 4, NR>(simd, group, *row),
-                3 => self.block::<S, 3, NR>(simd, group, *row),
-                2 => self.block::<S, 2, NR>(simd, group, *row),
-                _ => self.block::<S, 1, NR>(simd, group, *row),
+                8.. => self.block::<S, 8, 1>(simd, group, row),
+                7 => self.block::<S, 7, 1>(simd, group, row),
+                6 => self.block::<S, 6, 1>(simd, group, row),
+                5 => self.block::<S, 5, 1>(simd, group, row),
+                4 => self.block::<S, 4, 1>(simd, group, row),
+                3 => self.block::<S, 3, 1>(simd, group, row),
+                2 => self.block::<S, 2, 1>(simd, group, row),
+                _ => self.block::<S, 1, 1>(simd, group, row),
             }
-            *row += take;
+            row += take;
         }
     }
 
-    /// `MR` rows from `row` times `NR` groups from `group`, over all of K.
+    /// `MR` rows from `row` times `NR` of the span's groups from `group`.
     #[inline(always)]
-    fn block<S: Simd, const MR: usize, const NR: usize>(&self, simd: S, group: usize, row: usize) {
-        let depth = self.span.x.depth();
-        let x: [&[[f32; TILE_K]]; MR] = from_fn(|m| &self.span.x.row(row + m)[..depth]);
-        let w: [&[T]; NR] = from_fn(|n| &self.tiles[(group + n - self.base) * depth..][..depth]);
+    fn block<S: Simd, const MR: usize, const NR: usize>(
+        &mut self,
+        simd: S,
+        group: usize,
+        row: usize,
+    ) {
+        let depth = self.depth;
+        let x: [&[[f32; TILE_K]]; MR] =
+            from_fn(|m| &self.span.x.row(row + m)[self.first_tile..][..depth]);
+        let w: [&[T]; NR] = from_fn(|n| &self.tiles[(group + n) * depth..][..depth]);
+        let rows = self.span.x.rows();
         let zero = simd.splat(0.0);
         let mut c = [[zero; NR]; MR];
+        if let Some(sums) = &self.sums {
+            for m in 0..MR {
+                for n in 0..NR {
+                    c[m][n] = simd.load(&sums[(group + n) * rows + row + m]);
+                }
+            }
+        }
         for t in 0..depth {
             let mut e = [[zero; NR]; MR];
             let mut o = [[zero; NR]; MR];
@@ -190,11 +246,16 @@ impl<T: Tile> Multiply<'_, T> {
                 }
             }
         }
-        for (m, c) in c.into_iter().enumerate() {
-            for (n, c) in c.into_iter().enumerate() {
+        for m in 0..MR {
+            for n in 0..NR {
+                if let Some(sums) = &mut self.sums {
+                    simd.store(c[m][n], &mut sums[(group + n) * rows + row + m]);
+                    continue;
+                }
                 let mut values = [0.0; LANES];
-                simd.store(c, &mut values);
-                self.span.store(row + m, group + n, &values);
+                simd.store(c[m][n], &mut values);
+                let group = self.span.groups.start + group + n;
+                self.span.store(row + m, group, &values);
             }
         }
     }

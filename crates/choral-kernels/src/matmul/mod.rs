@@ -4,10 +4,9 @@
 //! of 32, first to last. In a tile, `e` and `o` start at 0 and take 16 fused
 //! multiply-adds each: `e` over `k = 0, 2, 4, ...`, `o` over `k = 1, 3, 5, ...`,
 //! in that order; then `C = C + (e + o)`, two roundings. Missing elements of the
-//! last tile are zeros. This is what an AMX `TDPBF16PS` does to one tile, so an
-//! implementation with tiles can give the same bits (see [`crate::round_bf16`]
-//! for denormals). [`reference()`] says it in ten lines and is what the tests
-//! compare with.
+//! last tile are zeros. This is what an AMX `TDPBF16PS` does to one tile, so that
+//! tiles give the same bits as vectors (see [`crate::round_bf16`] for denormals).
+//! [`reference()`] says it in ten lines and is what the tests compare with.
 //!
 //! **int8.** Weights stay the integers of their file, activations become int8 in
 //! blocks of 32 with a scale; the sum of a block is exact in integers, and blocks
@@ -17,21 +16,27 @@
 //! how the work is cut into tasks: that is what makes a batch equal to its parts.
 //!
 //! Weights are packed in groups of 16 output rows so that a vector holds one `k`
-//! of sixteen outputs ([`float`](self), `quant`); a [`PackedMatrix`] may join parts
-//! that are stored in different ways.
+//! of sixteen outputs, and a tile of bf16 is one of AMX; a [`PackedMatrix`] may join
+//! parts that are stored in different ways.
+//!
+//! Read on in `float` (bf16 and f32 on vectors), `int8`, `quant` (layouts of codes),
+//! `unpack` (codes in the bf16 numeric) and `amx`.
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod float;
 mod int8;
 mod quant;
+mod unpack;
 
 pub use activations::{Activations, Inputs};
 pub use int8::{IntegerBlock, reference_int8};
 pub use quant::{Format, RowCodes, Shape as CodeShape};
 
-use crate::Compute;
 use crate::shared::SharedSlice;
 use crate::simd::LANES;
+use crate::{Compute, Isa};
 use float::{FloatTiles, TileBf16, TileF32};
 use quant::QuantTiles;
 
@@ -250,6 +255,10 @@ impl PackedMatrix {
         if x.rows() == 0 {
             return;
         }
+        assert!(
+            x.is_tiled() == (x.inputs().has(Input::Bf16) && compute.isa().has_tiles()),
+            "the activations were made for another instruction set"
+        );
         // Enough tasks to even out a disturbed core, few enough to cost nothing,
         // and each a multiple of the four groups that one pass can take.
         let groups = |part: &PackedPart| part.n.div_ceil(LANES);
@@ -273,18 +282,36 @@ impl PackedMatrix {
                     groups: first..(first + per_task).min(groups(part)),
                     out: &out,
                 };
-                match &part.tiles {
-                    Tiles::Bf16(tiles) => tiles.multiply(compute.isa(), &span),
-                    Tiles::F32(tiles) => tiles.multiply(compute.isa(), &span),
-                    Tiles::Quant {
-                        tiles,
-                        input: Input::Int8,
-                    } => tiles.multiply_int8(compute.isa(), &span),
-                    Tiles::Quant { tiles, .. } => tiles.multiply_bf16(compute.isa(), &span),
-                }
+                part.tiles.multiply(compute.isa(), &span);
                 return;
             }
         });
+    }
+}
+
+impl Tiles {
+    /// Runs one task.
+    fn multiply(&self, isa: Isa, span: &Span<'_>) {
+        match (self, isa) {
+            #[cfg(target_arch = "x86_64")]
+            (Self::Bf16(tiles), Isa::Amx(token)) => {
+                amx::multiply(token, span, amx::Weights::Tiles(tiles.tiles()));
+            }
+            #[cfg(target_arch = "x86_64")]
+            (
+                Self::Quant {
+                    tiles,
+                    input: Input::Bf16,
+                },
+                Isa::Amx(token),
+            ) => amx::multiply(token, span, amx::Weights::Codes(tiles)),
+            (Self::Bf16(tiles), _) => tiles.multiply(isa, span),
+            (Self::F32(tiles), _) => tiles.multiply(isa, span),
+            (Self::Quant { tiles, input }, _) => match input {
+                Input::Int8 => tiles.multiply_int8(isa, span),
+                _ => tiles.multiply_bf16(isa, span),
+            },
+        }
     }
 }
 

@@ -12,14 +12,15 @@
 //! `j` to `j + 3`. Scales lie apart, in the
 //! precision of the file, one vector of 16 outputs each.
 
-use super::float::{self, TileBf16};
+use super::float::TileBf16;
 use super::int8::Int8Multiply;
+use super::unpack::Unpack;
 use super::{Span, TILE_K};
 use crate::Compute;
-use crate::isa::{Int8Kernel, Isa};
+use crate::isa::Isa;
 use crate::shared::{Array, SharedSlice, Zeroable};
 use crate::simd::{BYTES, Int8, LANES, Simd};
-use std::cell::RefCell;
+use std::ops::Range;
 
 /// A way of quantising weights. The names are ggml's.
 ///
@@ -334,8 +335,18 @@ impl Codes for Threes {
     }
 }
 
+/// A scale's f16 bits; of a NaN the one whose rounding to bf16 cannot carry into
+/// its sign.
+fn scale_bits(f16: u16) -> u16 {
+    if f16 & 0x7fff > 0x7c00 { 0x7e00 } else { f16 }
+}
+
 /// How scales lie: those of a group and one block of K.
 pub(super) trait Scales: Zeroable + Send + Sync {
+    /// Whether a weight can be so small that bf16 makes it zero. Weights of f16
+    /// scales and minima are multiples of 2^-24.
+    const TINY: bool = false;
+
     /// Scale of the part's group `half` (0 where a part has one).
     fn scale<I: Int8>(&self, int8: I, part: usize, half: usize) -> Vector<I>;
     /// Minimum, to be added.
@@ -412,11 +423,13 @@ impl Scales for F16Scale {
     }
 
     fn put(&mut self, lane: usize, row: &RowCodes, block: usize) {
-        self.0[lane] = row.d[block];
+        self.0[lane] = scale_bits(row.d[block]);
     }
 }
 
 impl Scales for Bf16Scale {
+    const TINY: bool = true;
+
     #[inline(always)]
     fn scale<I: Int8>(&self, int8: I, _: usize, _: usize) -> Vector<I> {
         int8.float().load_bf16(&self.0)
@@ -444,8 +457,8 @@ impl Scales for F16ScaleMin {
     }
 
     fn put(&mut self, lane: usize, row: &RowCodes, block: usize) {
-        self.d[lane] = row.d[block];
-        self.m[lane] = row.m[block];
+        self.d[lane] = scale_bits(row.d[block]);
+        self.m[lane] = scale_bits(row.m[block]);
     }
 }
 
@@ -462,7 +475,7 @@ impl<const GROUPS: usize> Scales for Signed<GROUPS> {
     }
 
     fn put(&mut self, lane: usize, row: &RowCodes, block: usize) {
-        self.d[lane] = row.d[block];
+        self.d[lane] = scale_bits(row.d[block]);
         for (g, scales) in self.scales.iter_mut().enumerate() {
             scales[lane] = row.scales[block * GROUPS + g];
         }
@@ -483,8 +496,8 @@ impl Scales for ScaleMin8 {
     }
 
     fn put(&mut self, lane: usize, row: &RowCodes, block: usize) {
-        self.d[lane] = row.d[block];
-        self.m[lane] = row.m[block];
+        self.d[lane] = scale_bits(row.d[block]);
+        self.m[lane] = scale_bits(row.m[block]);
         for g in 0..8 {
             self.scales[g][lane] = row.scales[block * 8 + g];
             self.minima[g][lane] = row.minima[block * 8 + g];
@@ -507,8 +520,8 @@ impl Scales for ScaleMin16 {
     }
 
     fn put(&mut self, lane: usize, row: &RowCodes, block: usize) {
-        self.d[lane] = row.d[block];
-        self.m[lane] = row.m[block];
+        self.d[lane] = scale_bits(row.d[block]);
+        self.m[lane] = scale_bits(row.m[block]);
         for (g, both) in self.both.iter_mut().enumerate() {
             let at = block * 16 + g;
             both[lane] = (row.scales[at] & 15) | (row.minima[at] & 15) << 4;
@@ -611,11 +624,18 @@ macro_rules! layouts {
                 }
             }
 
-            /// Writes the weights of a group as bf16 tiles: `[k / 32]`.
-            fn unpack(&self, isa: Isa, group: usize, out: &mut [TileBf16]) {
+            /// Writes the weights of some groups and parts of 32 as bf16 tiles:
+            /// `[groups, parts]`.
+            pub(super) fn unpack(
+                &self,
+                isa: Isa,
+                groups: Range<usize>,
+                parts: Range<usize>,
+                out: &mut [TileBf16],
+            ) {
                 match self {
                     $(Self::$name(packed) => {
-                        isa.run_int8(Unpack::<$name> { packed, group, out });
+                        isa.run_int8(Unpack::<$name> { packed, groups, parts, out });
                     })*
                 }
             }
@@ -710,103 +730,4 @@ impl<C: Codes, S: Scales> Packed<C, S> {
             depth,
         })
     }
-}
-
-thread_local! {
-    /// A group's weights in bf16; kept so that steps do not allocate.
-    static GROUP: RefCell<Vec<TileBf16>> = const { RefCell::new(Vec::new()) };
-}
-
-impl QuantTiles {
-    /// Runs one task with bf16 activations: weights are rounded to bf16 group by
-    /// group, into memory that stays in the cache, and multiplied like any bf16.
-    pub(super) fn multiply_bf16(&self, isa: Isa, span: &Span<'_>) {
-        GROUP.with_borrow_mut(|tiles| {
-            tiles.resize(span.x.depth(), [[0; 2 * LANES]; TILE_K / 2]);
-            for group in span.groups.clone() {
-                self.unpack(isa, group, tiles);
-                let alone = Span {
-                    groups: group..group + 1,
-                    ..*span
-                };
-                float::multiply(isa, &alone, tiles, group);
-            }
-        });
-    }
-}
-
-/// Writes one group's weights as bf16 tiles.
-struct Unpack<'a, L: Layout> {
-    packed: &'a Packed<L::Codes, L::Scales>,
-    group: usize,
-    out: &'a mut [TileBf16],
-}
-
-impl<L: Layout> Int8Kernel for Unpack<'_, L> {
-    #[inline(always)]
-    fn run<I: Int8>(self, int8: I) {
-        let depth = self.packed.depth;
-        let codes = &self.packed.codes[self.group * depth..][..depth];
-        let supers = depth / L::PARTS;
-        let scales = &self.packed.scales[self.group * supers..][..supers];
-        for (part, (codes, out)) in codes.iter().zip(self.out).enumerate() {
-            let scales = &scales[part / L::PARTS];
-            let part = part % L::PARTS;
-            let half = usize::from(L::HALVES);
-            let d = [0, half].map(|h| scales.scale(int8, part, h));
-            let m = [0, half].map(|h| scales.minimum(int8, part, h));
-            let (first, second) = out.split_at_mut(TILE_K / 4);
-            unpack::<L, I, 0>(int8, codes, (d[0], m[0]), first);
-            unpack::<L, I, 1>(int8, codes, (d[0], m[0]), first);
-            unpack::<L, I, 2>(int8, codes, (d[0], m[0]), first);
-            unpack::<L, I, 3>(int8, codes, (d[0], m[0]), first);
-            unpack::<L, I, 4>(int8, codes, (d[1], m[1]), second);
-            unpack::<L, I, 5>(int8, codes, (d[1], m[1]), second);
-            unpack::<L, I, 6>(int8, codes, (d[1], m[1]), second);
-            unpack::<L, I, 7>(int8, codes, (d[1], m[1]), second);
-        }
-    }
-}
-
-/// Vector `J`, four `k`, becomes two pairs of the eight in half a tile.
-#[inline(always)]
-fn unpack<L: Layout, I: Int8, const J: usize>(
-    int8: I,
-    codes: &L::Codes,
-    (d, m): (Vector<I>, Vector<I>),
-    out: &mut [[u16; 2 * LANES]],
-) {
-    let f = int8.float();
-    let integers = L::integers::<I, J>(int8, codes);
-    // d * q is exact (at most 11 + 8 + 7 bits), so that adding the minimum rounds
-    // once, as in the definition of the format.
-    let weight = |q: Vector<I>| {
-        let q = match L::MEANING {
-            Meaning::Offset(power) => f.sub(q, f.splat((1_u32 << power) as f32)),
-            _ => q,
-        };
-        if L::MINIMA {
-            f.fma(d, q, m)
-        } else {
-            f.mul(d, q)
-        }
-    };
-    let (a, b, c, e) = if L::MEANING.is_signed() {
-        (
-            int8.signed_byte::<0>(integers),
-            int8.signed_byte::<1>(integers),
-            int8.signed_byte::<2>(integers),
-            int8.signed_byte::<3>(integers),
-        )
-    } else {
-        (
-            int8.unsigned_byte::<0>(integers),
-            int8.unsigned_byte::<1>(integers),
-            int8.unsigned_byte::<2>(integers),
-            int8.unsigned_byte::<3>(integers),
-        )
-    };
-    let at = J % 4 * 2;
-    int8.store_bf16_pairs(weight(a), weight(b), &mut out[at]);
-    int8.store_bf16_pairs(weight(c), weight(e), &mut out[at + 1]);
 }

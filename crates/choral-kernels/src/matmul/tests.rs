@@ -3,7 +3,7 @@ use crate::Isa;
 use crate::bf16::{bf16_to_f32, round_bf16};
 use proptest::prelude::*;
 
-const FORMATS: [Format; 13] = [
+pub(super) const FORMATS: [Format; 13] = [
     Format::Q8_0,
     Format::Q4_0,
     Format::Q4_1,
@@ -19,14 +19,14 @@ const FORMATS: [Format; 13] = [
     Format::Mxfp4,
 ];
 
-fn random(state: &mut u64) -> u32 {
+pub(super) fn random(state: &mut u64) -> u32 {
     *state = state
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);
     (*state >> 32) as u32
 }
 
-fn noise(seed: u64, len: usize, scale: f32) -> Vec<f32> {
+pub(super) fn noise(seed: u64, len: usize, scale: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     (0..len)
         .map(|_| ((random(&mut state) >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale)
@@ -177,15 +177,31 @@ fn bits(v: &[f32]) -> Vec<u32> {
     v.iter().map(|x| x.to_bits()).collect()
 }
 
+/// Every instruction set that this CPU has, and AMX in any case where it can be
+/// emulated.
+pub(super) fn instruction_sets() -> Vec<Isa> {
+    #[cfg_attr(
+        not(all(target_arch = "x86_64", target_os = "linux")),
+        expect(unused_mut, reason = "AMX is emulated on Linux")
+    )]
+    let mut all = Isa::available();
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if !all.iter().any(|isa| isa.has_tiles()) {
+        super::amx::emulator::install();
+        all.push(Isa::Amx(crate::isa::Amx::real_or_emulated()));
+    }
+    all
+}
+
 fn everywhere(check: impl Fn(&Compute)) {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         for threads in [1, 2] {
             check(&Compute::new(isa, threads));
         }
     }
 }
 
-fn check((m, n, k): (usize, usize, usize), scale: f32, seed: u64) {
+pub(super) fn check((m, n, k): (usize, usize, usize), scale: f32, seed: u64) {
     let x = noise(seed, m * k, scale);
     let w = noise(seed ^ 0x63, n * k, 1.0);
     for element in [Element::Bf16, Element::F32] {
@@ -214,7 +230,7 @@ fn check((m, n, k): (usize, usize, usize), scale: f32, seed: u64) {
     }
 }
 
-fn check_codes(format: Format, (m, n, k): (usize, usize, usize), seed: u64) {
+pub(super) fn check_codes(format: Format, (m, n, k): (usize, usize, usize), seed: u64) {
     let x = noise(seed, m * k, 2.0);
     let rows = random_rows(format, n, k, seed ^ 0x77);
     let blocks: Vec<Vec<IntegerBlock>> = rows.iter().map(|row| blocks(format, row)).collect();
@@ -430,6 +446,34 @@ fn nan_and_infinity_in_one_row_stay_in_that_row() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_scale_that_is_not_finite_is_not_forgotten() {
+    // The NaN of all ones is the one that rounding by addition would turn into 0.
+    for (format, input) in [
+        Format::Q8_0,
+        Format::Q4_1,
+        Format::Q4K,
+        Format::Q6K,
+        Format::Iq4Xs,
+    ]
+    .into_iter()
+    .flat_map(|format| [(format, Input::Bf16), (format, Input::Int8)])
+    {
+        for bad in [0x7e00, 0x7fff, 0xffff, 0x7c00, 0xfc00] {
+            let (n, k) = (17, 256);
+            let mut rows = random_rows(format, n, k, 3);
+            rows[16].d[0] = bad;
+            let x = vec![1.0; k];
+            everywhere(|compute| {
+                let got = codes_product(compute, format, input, (1, k), &x, &rows);
+                let name = compute.isa().name();
+                assert!(!got[16].is_finite(), "{format:?} {input:?} {bad:#x} {name}");
+                assert!(got[..16].iter().all(|x| x.is_finite()));
+            });
         }
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::isa::{Isa, Kernel};
+use crate::bf16::round_bf16;
+use crate::isa::{Int8Kernel, Isa, Kernel};
 
 /// Runs one operation over many inputs on one instruction set.
 struct Apply<'a> {
@@ -107,4 +108,116 @@ fn exp_is_within_two_units_in_the_last_place() {
 fn exp_of_nan_is_nan_and_of_minus_infinity_is_tiny() {
     assert!(Scalar.exp([f32::NAN; LANES])[0].is_nan());
     assert!(Scalar.exp([f32::NEG_INFINITY; LANES])[0] < 2e-38);
+}
+
+/// Stores pairs of bf16, on the implementation for kernels that round or on the other.
+struct Pairs<'a, const ROUNDS: bool, const FLUSH: bool> {
+    input: &'a [[f32; LANES]],
+    output: &'a mut Vec<[u16; 2 * LANES]>,
+}
+
+impl<const ROUNDS: bool, const FLUSH: bool> Int8Kernel for Pairs<'_, ROUNDS, FLUSH> {
+    const ROUNDS: bool = ROUNDS;
+
+    #[inline(always)]
+    fn run<I: Int8>(self, int8: I) {
+        for pair in self.input.windows(2) {
+            let (a, b) = (int8.float().load(&pair[0]), int8.float().load(&pair[1]));
+            let mut out = [0; 2 * LANES];
+            int8.store_bf16_pairs::<FLUSH>(a, b, &mut out);
+            self.output.push(out);
+        }
+    }
+}
+
+fn check_pairs<const ROUNDS: bool, const FLUSH: bool>(input: &[[f32; LANES]]) {
+    for isa in Isa::available() {
+        let mut output = Vec::new();
+        isa.run_int8(Pairs::<ROUNDS, FLUSH> {
+            input,
+            output: &mut output,
+        });
+        assert_eq!(output.len(), input.len() - 1);
+        for (pair, out) in input.windows(2).zip(output) {
+            for (at, got) in out.into_iter().enumerate() {
+                let x = pair[at % 2][at / 2];
+                let want = round_bf16(x);
+                let is_nan = got & 0x7fff > 0x7f80;
+                let is_zero = !FLUSH && got << 1 == 0 && want == 0;
+                assert!(
+                    got == want || is_zero || (x.is_nan() && is_nan),
+                    "{x:e}: {got:#x} on {}",
+                    isa.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn rounding_to_bf16_is_the_same_on_every_instruction_set() {
+    let mut input = inputs();
+    check_pairs::<false, true>(&input);
+    check_pairs::<true, true>(&input);
+    // What may be left out where no flush is asked for.
+    for x in input.as_flattened_mut() {
+        if x.is_nan() {
+            *x = f32::NAN;
+        } else if x.abs() < 2_f32.powi(-48) {
+            *x = 0.0_f32.copysign(*x);
+        }
+    }
+    check_pairs::<false, false>(&input);
+    check_pairs::<true, false>(&input);
+}
+
+/// Every code, in every byte of a lane, as the floats that weights are made from.
+struct Floats<'a>(&'a mut Vec<[[f32; LANES]; 4]>);
+
+impl Int8Kernel for Floats<'_> {
+    #[inline(always)]
+    fn run<I: Int8>(mut self, int8: I) {
+        let bytes: [u8; 256] = std::array::from_fn(|i| i as u8);
+        for bytes in bytes.as_chunks::<BYTES>().0 {
+            let b = int8.load(bytes);
+            self.of::<I, 0>(int8, b);
+            self.of::<I, 1>(int8, b);
+            self.of::<I, 2>(int8, b);
+            self.of::<I, 3>(int8, b);
+        }
+    }
+}
+
+impl Floats<'_> {
+    #[inline(always)]
+    fn of<I: Int8, const AT: usize>(&mut self, int8: I, b: I::B) {
+        let mut out = [[0.0; LANES]; 4];
+        let f = int8.float();
+        f.store(int8.byte::<AT>(b), &mut out[0]);
+        f.store(int8.byte_above_128::<AT>(b), &mut out[1]);
+        f.store(int8.byte_above_32896::<AT>(b), &mut out[2]);
+        f.store(int8.byte_times_2_24::<AT>(b), &mut out[3]);
+        self.0.push(out);
+    }
+}
+
+#[test]
+fn codes_become_the_floats_that_they_stand_for() {
+    for isa in Isa::available() {
+        let mut floats = Vec::new();
+        isa.run_int8(Floats(&mut floats));
+        assert_eq!(floats.len(), 16);
+        for (i, got) in floats.into_iter().enumerate() {
+            for lane in 0..LANES {
+                let code = (i / 4 * BYTES + 4 * lane + i % 4) as u8;
+                let signed = f32::from(code as i8);
+                assert_eq!(got[0][lane], f32::from(code));
+                if code < 128 {
+                    assert_eq!(got[1][lane], 128.0 + f32::from(code));
+                }
+                assert_eq!(got[2][lane], 32896.0 + signed);
+                assert_eq!(got[3][lane], 16_777_216.0 * signed);
+            }
+        }
+    }
 }
