@@ -6,7 +6,8 @@
 //! Each algorithm is written once, over the sixteen-lane `simd::Simd` trait,
 //! and instantiated for plain Rust (the specification), AVX2 and AVX-512. The
 //! trait has no reduction and no reassociation, so the three give the same bits:
-//! what differs is only how many instructions a lane operation takes.
+//! what differs is only how many instructions a lane operation takes. AMX tiles,
+//! which multiply whole tiles of bf16 in that same order, are the one exception.
 //!
 //! Start with [`Compute`] (instruction set and workers), then [`matmul`] (packed
 //! weights, and the written-down order of its sums) and [`attention`].
@@ -14,6 +15,8 @@
 // A kernel's body must be inlined into the function that enables its instruction
 // set (see `isa`), and its indices are the formula's.
 #![allow(clippy::inline_always, clippy::needless_range_loop)]
+// Elsewhere nobody makes the proofs of x86-64 features, nor uses what they lead to.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
 pub mod activation;
 pub mod attention;
