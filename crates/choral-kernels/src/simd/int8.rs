@@ -18,10 +18,6 @@ pub(crate) const BYTES: usize = 4 * LANES;
 ///
 /// Every method is `#[inline(always)]` in every implementation; see
 /// [`crate::isa::Kernel`].
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "dot products read activations from memory"
-)]
 pub(crate) trait Int8: Copy {
     /// The float lanes that go with it.
     type F: Simd;
