@@ -22,7 +22,9 @@ const AHEAD: usize = 4096;
 /// several, its share of the next groups, which then wait in the second-level cache.
 #[derive(Clone, Copy)]
 struct Fetch {
-    /// Distance in parts.
+    /// The groups that come after those of the pass.
+    next: usize,
+    /// How many parts ahead; the whole depth is the next groups.
     ahead: usize,
     /// Fetches every `every`-th part of the groups in turn, from the `first` on.
     every: usize,
@@ -35,17 +37,6 @@ pub(super) struct Int8Multiply<'a, L: Layout> {
     pub(super) packed: &'a Packed<L::Codes, L::Scales>,
 }
 
-impl Fetch {
-    /// What a single pass fetches.
-    const fn within<L: Layout>() -> Self {
-        Self {
-            ahead: AHEAD / size_of::<L::Codes>(),
-            every: 1,
-            first: 0,
-        }
-    }
-}
-
 impl<L: Layout> Int8Kernel for Int8Multiply<'_, L> {
     #[inline(always)]
     fn run<I: Int8>(self, int8: I) {
@@ -55,7 +46,8 @@ impl<L: Layout> Int8Kernel for Int8Multiply<'_, L> {
             let left = self.span.groups.end - group;
             if const { I::MAX_ROWS >= 6 } {
                 if rows == 1 && left >= 4 {
-                    self.block::<I, 1, 4>(int8, (group, 0), Fetch::within::<L>());
+                    let fetch = self.fetch_within(group + 4);
+                    self.block::<I, 1, 4>(int8, (group, 0), fetch);
                     group += 4;
                 } else if left >= 2 {
                     self.rows::<I, 2>(int8, group);
@@ -82,15 +74,29 @@ impl<L: Layout> Int8Multiply<'_, L> {
         }
     }
 
+    /// What a single pass fetches whose groups end at `end`.
+    fn fetch_within(&self, end: usize) -> Fetch {
+        Fetch {
+            next: if end < self.span.groups.end {
+                end
+            } else {
+                self.span.next
+            },
+            ahead: (AHEAD / size_of::<L::Codes>()).min(self.packed.depth),
+            every: 1,
+            first: 0,
+        }
+    }
+
     /// All rows, for `NR` groups from `group`.
     #[inline(always)]
     fn rows<I: Int8, const NR: usize>(&self, int8: I, group: usize) {
         let rows = self.span.x.rows();
         let most = Self::most_rows::<I>();
         let passes = rows.div_ceil(most);
-        let mut fetch = Fetch::within::<L>();
+        let mut fetch = self.fetch_within(group + NR);
         if passes > 1 {
-            fetch.ahead = NR * self.packed.depth;
+            fetch.ahead = self.packed.depth;
             fetch.every = passes;
         }
         let mut row = 0;
@@ -144,16 +150,23 @@ impl<L: Layout> Int8Multiply<'_, L> {
         let mut c = [[f.splat(0.0); NR]; MR];
         let mut until_fetch = fetch.first + 1;
         for t in 0..depth {
+            // Where the part lies that is `fetch.ahead` parts on.
+            let (first, t_ahead) = if t + fetch.ahead < depth {
+                (group, t + fetch.ahead)
+            } else {
+                (fetch.next, (t + fetch.ahead).saturating_sub(depth))
+            };
             for n in 0..NR {
                 until_fetch -= 1;
                 if until_fetch == 0 {
                     until_fetch = fetch.every;
-                    let part = std::ptr::from_ref(&codes[n][t]);
-                    prefetch(f, part.wrapping_add(fetch.ahead));
+                    let codes = self.packed.codes.as_ptr();
+                    prefetch(f, codes.wrapping_add((first + n) * depth + t_ahead));
                 }
                 if L::PARTS == 1 || t % L::PARTS == 0 {
-                    let scales = std::ptr::from_ref(&scales[n][t / L::PARTS]);
-                    prefetch(f, scales.wrapping_add(fetch.ahead.div_ceil(L::PARTS)));
+                    let scales = self.packed.scales.as_ptr();
+                    let at = (first + n) * supers + t_ahead / L::PARTS;
+                    prefetch(f, scales.wrapping_add(at));
                 }
             }
             let part = Part::<L, MR, NR> {

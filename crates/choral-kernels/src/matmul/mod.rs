@@ -158,6 +158,8 @@ struct Span<'a> {
     /// Outputs of the whole matrix: the distance of two rows of `out`.
     stride: usize,
     groups: std::ops::Range<usize>,
+    /// The group that this thread will probably take up next; it need not exist.
+    next: usize,
     out: &'a SharedSlice<'a, f32>,
 }
 
@@ -280,6 +282,7 @@ impl PackedMatrix {
                     first: part.first,
                     stride: self.n,
                     groups: first..(first + per_task).min(groups(part)),
+                    next: first + compute.threads() * per_task,
                     out: &out,
                 };
                 part.tiles.multiply(compute.isa(), &span);
