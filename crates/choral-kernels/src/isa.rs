@@ -31,7 +31,8 @@ impl<const BF16: bool> Vnni<BF16> {
     }
 }
 
-/// Proof that this CPU's `VDPBF16PS` adds in our order, and what [`Avx512`] proves.
+/// Proof that this CPU's `VDPBF16PS` adds in our order, that it runs AVX-512 VNNI, and
+/// what [`Avx512`] proves.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx512Bf16(Avx512);
 
@@ -40,6 +41,14 @@ impl Avx512Bf16 {
     #[inline]
     pub(crate) fn vectors(self) -> Isa {
         Isa::Avx512(self.0)
+    }
+
+    /// Runs an integer kernel.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn run_int8<K: Int8Kernel>(self, kernel: K) {
+        // SAFETY: the token proves AVX-512 F, BW, DQ, VL, VNNI and BF16.
+        unsafe { run_int8_bf16(Vnni(self.0), kernel) }
     }
 }
 
@@ -301,10 +310,10 @@ fn avx512_bf16() -> Option<Avx512Bf16> {
         let vectors = avx512()?;
         let cpu = __cpuid(0);
         let vendor = [cpu.ebx, cpu.edx, cpu.ecx].map(u32::to_le_bytes);
-        if !vectors.bf16 || vendor.as_flattened() != b"AuthenticAMD" {
+        if !vectors.bf16 || !vectors.vnni || vendor.as_flattened() != b"AuthenticAMD" {
             return None;
         }
-        // SAFETY: AVX-512 F and BF16 were found.
+        // SAFETY: AVX-512 F and BF16 were found, and with AVX-512 comes FMA.
         let agrees = || unsafe { crate::matmul::dot_agrees() };
         AGREES.get_or_init(agrees).then_some(Avx512Bf16(vectors))
     }

@@ -124,7 +124,7 @@ struct Panel<'a> {
 
 impl Panel<'_> {
     /// Adds the products to `sums`, `[groups, rows]`.
-    fn add(&self, _: Avx512Bf16, sums: &mut [[f32; LANES]]) {
+    fn add(&self, token: Avx512Bf16, sums: &mut [[f32; LANES]]) {
         let groups = self.tiles.len() / self.stride;
         let mut group = 0;
         while group < groups {
@@ -135,17 +135,17 @@ impl Panel<'_> {
                 unsafe { self.block::<1, 4>((group, 0), fetch, sums) };
                 group += 4;
             } else if left >= 2 {
-                self.passes::<2>(group, sums);
+                self.passes::<2>(token, group, sums);
                 group += 2;
             } else {
-                self.passes::<1>(group, sums);
+                self.passes::<1>(token, group, sums);
                 group += 1;
             }
         }
     }
 
-    /// All rows, for `NR` groups from `group`. Only with a token in hand.
-    fn passes<const NR: usize>(&self, group: usize, sums: &mut [[f32; LANES]]) {
+    /// All rows, for `NR` groups from `group`.
+    fn passes<const NR: usize>(&self, _: Avx512Bf16, group: usize, sums: &mut [[f32; LANES]]) {
         let passes = self.rows.div_ceil(MOST_ROWS);
         let (mut row, mut pass) = (0, 0);
         while row < self.rows {
@@ -162,7 +162,7 @@ impl Panel<'_> {
                 None => 0..0,
             };
             let at = (group, row);
-            // SAFETY: `add`, which alone calls this, holds the proof of AVX-512 BF16.
+            // SAFETY: the token proves AVX-512 F and BF16.
             unsafe {
                 match take {
                     6.. => self.block::<6, NR>(at, fetch, sums),

@@ -53,9 +53,14 @@ impl QuantTiles {
     /// Runs one task with bf16 activations on vectors.
     pub(super) fn multiply_bf16(&self, isa: Isa, span: &Span<'_>) {
         SCRATCH.with_borrow_mut(|scratch| {
-            self.by_panels(isa, span, scratch, |panel, tiles, parts, sums| {
-                float::add(isa, panel, (tiles, parts.start, parts.len()), sums);
-            });
+            by_panels(
+                span,
+                scratch,
+                |groups, parts, tiles| self.unpack(isa, groups, parts, tiles),
+                |panel, tiles, parts, sums| {
+                    float::add(isa, panel, (tiles, parts.start, parts.len()), sums);
+                },
+            );
         });
     }
 
@@ -63,48 +68,46 @@ impl QuantTiles {
     #[cfg(target_arch = "x86_64")]
     pub(super) fn multiply_dot(&self, token: Avx512Bf16, span: &Span<'_>) {
         DOT_SCRATCH.with_borrow_mut(|scratch| {
-            self.by_panels(
-                token.vectors(),
+            by_panels(
                 span,
                 scratch,
-                |panel, tiles, parts, sums| {
-                    bf16_dot::add(token, panel, tiles, parts, sums);
-                },
+                |groups, parts, tiles| self.unpack_pairs(token, groups, parts, tiles),
+                |panel, tiles, parts, sums| bf16_dot::add(token, panel, tiles, parts, sums),
             );
         });
     }
+}
 
-    /// Unpacks panel by panel and has them added to sums: `add` takes the groups of a
-    /// panel, its tiles `[groups, parts]`, the parts and the sums `[groups, rows]`.
-    fn by_panels<const DOT: bool>(
-        &self,
-        isa: Isa,
-        span: &Span<'_>,
-        scratch: &mut Scratch<DOT>,
-        add: impl Fn(&Span<'_>, &[TileBf16<DOT>], Range<usize>, &mut [[f32; LANES]]),
-    ) {
-        let (rows, depth) = (span.x.rows(), span.x.depth());
-        // One row is multiplied with four groups at a time, more rows with fewer.
-        let wide = if rows == 1 { 4 } else { 2 };
-        for first in span.groups.clone().step_by(wide) {
-            let groups = first..(first + wide).min(span.groups.end);
-            let panel = Span {
-                groups: groups.clone(),
-                ..*span
-            };
-            scratch.sums.clear();
-            scratch.sums.resize(groups.len() * rows, [0.0; LANES]);
-            for tile in (0..depth).step_by(PANEL / wide) {
-                let parts = tile..(tile + PANEL / wide).min(depth);
-                let tiles = &mut scratch.tiles[..groups.len() * parts.len()];
-                self.unpack(isa, groups.clone(), parts.clone(), tiles);
-                add(&panel, tiles, parts, &mut scratch.sums);
-            }
-            let sums = scratch.sums.chunks_exact(rows);
-            for (group, sums) in groups.zip(sums) {
-                for (row, sums) in sums.iter().enumerate() {
-                    span.store(row, group, sums);
-                }
+/// Unpacks panel by panel and has them added to sums: `unpack` takes the groups of a
+/// panel, its parts and their tiles `[groups, parts]`; `add` the span of the groups, the
+/// tiles, the parts and the sums `[groups, rows]`.
+fn by_panels<const DOT: bool>(
+    span: &Span<'_>,
+    scratch: &mut Scratch<DOT>,
+    unpack: impl Fn(Range<usize>, Range<usize>, &mut [TileBf16<DOT>]),
+    add: impl Fn(&Span<'_>, &[TileBf16<DOT>], Range<usize>, &mut [[f32; LANES]]),
+) {
+    let (rows, depth) = (span.x.rows(), span.x.depth());
+    // One row is multiplied with four groups at a time, more rows with fewer.
+    let wide = if rows == 1 { 4 } else { 2 };
+    for first in span.groups.clone().step_by(wide) {
+        let groups = first..(first + wide).min(span.groups.end);
+        let panel = Span {
+            groups: groups.clone(),
+            ..*span
+        };
+        scratch.sums.clear();
+        scratch.sums.resize(groups.len() * rows, [0.0; LANES]);
+        for tile in (0..depth).step_by(PANEL / wide) {
+            let parts = tile..(tile + PANEL / wide).min(depth);
+            let tiles = &mut scratch.tiles[..groups.len() * parts.len()];
+            unpack(groups.clone(), parts.clone(), tiles);
+            add(&panel, tiles, parts, &mut scratch.sums);
+        }
+        let sums = scratch.sums.chunks_exact(rows);
+        for (group, sums) in groups.zip(sums) {
+            for (row, sums) in sums.iter().enumerate() {
+                span.store(row, group, sums);
             }
         }
     }

@@ -27,6 +27,8 @@ use super::int8::Int8Multiply;
 use super::unpack::Unpack;
 use super::{Span, TILE_K};
 use crate::Compute;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Avx512Bf16;
 use crate::isa::Isa;
 use crate::shared::{Array, SharedSlice};
 use crate::simd::{Int8, LANES};
@@ -132,16 +134,32 @@ macro_rules! layouts {
 
             /// Writes the weights of some groups and parts of 32 as bf16 tiles:
             /// `[groups, parts]`.
-            pub(super) fn unpack<const DOT: bool>(
+            pub(super) fn unpack(
                 &self,
                 isa: Isa,
                 groups: Range<usize>,
                 parts: Range<usize>,
-                out: &mut [TileBf16<DOT>],
+                out: &mut [TileBf16],
             ) {
                 match self {
                     $(Self::$name(packed) => {
-                        isa.run_int8(Unpack::<$name, DOT> { packed, groups, parts, out });
+                        isa.run_int8(Unpack::<$name, false> { packed, groups, parts, out });
+                    })*
+                }
+            }
+
+            /// As [`unpack`](Self::unpack), in the pairs of `bf16_dot`.
+            #[cfg(target_arch = "x86_64")]
+            pub(super) fn unpack_pairs(
+                &self,
+                token: Avx512Bf16,
+                groups: Range<usize>,
+                parts: Range<usize>,
+                out: &mut [TileBf16<true>],
+            ) {
+                match self {
+                    $(Self::$name(packed) => {
+                        token.run_int8(Unpack::<$name, true> { packed, groups, parts, out });
                     })*
                 }
             }
