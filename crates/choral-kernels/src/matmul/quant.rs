@@ -20,6 +20,7 @@ use crate::Compute;
 use crate::isa::Isa;
 use crate::shared::{Array, SharedSlice, Zeroable};
 use crate::simd::{BYTES, Int8, LANES, Simd};
+use crate::work::Tally;
 use std::ops::Range;
 
 /// A way of quantising weights. The names are ggml's.
@@ -632,9 +633,12 @@ macro_rules! layouts {
                 groups: Range<usize>,
                 parts: Range<usize>,
                 out: &mut [TileBf16],
+                tally: &Tally,
             ) {
                 match self {
                     $(Self::$name(packed) => {
+                        tally.read(packed.bytes_of(groups.len(), parts.len()));
+                        tally.unpack(out.len());
                         isa.run_int8(Unpack::<$name> { packed, groups, parts, out });
                     })*
                 }
@@ -682,6 +686,14 @@ pub(super) struct Packed<C, S> {
     pub(super) scales: Array<S>,
     /// Parts of 32 in a row.
     pub(super) depth: usize,
+}
+
+impl<C, S> Packed<C, S> {
+    /// Bytes of some groups' parts, with their share of the scales.
+    pub(super) fn bytes_of(&self, groups: usize, parts: usize) -> usize {
+        let scales = size_of_val(&*self.scales) / (self.codes.len() / self.depth);
+        groups * (parts * size_of::<C>() + scales * parts / self.depth)
+    }
 }
 
 impl<C: Codes, S: Scales> Packed<C, S> {

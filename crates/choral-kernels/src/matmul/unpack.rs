@@ -57,7 +57,7 @@ impl QuantTiles {
                 for tile in (0..depth).step_by(PANEL / wide) {
                     let parts = tile..(tile + PANEL / wide).min(depth);
                     let tiles = &mut scratch.tiles[..groups.len() * parts.len()];
-                    self.unpack(isa, groups.clone(), parts.clone(), tiles);
+                    self.unpack(isa, groups.clone(), parts.clone(), tiles, span.tally);
                     float::add(isa, &panel, (tiles, tile, parts.len()), &mut scratch.sums);
                 }
                 let sums = scratch.sums.chunks_exact(rows);
