@@ -262,6 +262,31 @@ impl Activations {
         });
     }
 
+    /// [`fill`](Self::fill) for as many rows as `matrix` (rows of `width`) has, each of
+    /// which `row(r, matrix's row r, out)` may change on the way.
+    ///
+    /// # Panics
+    /// If `matrix` is not a whole number of rows.
+    pub fn fill_changing(
+        &mut self,
+        compute: &Compute,
+        inputs: Inputs,
+        k: usize,
+        (matrix, width): (&mut [f32], usize),
+        row: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+    ) {
+        assert!(
+            matrix.len().is_multiple_of(width),
+            "rows of {width} elements"
+        );
+        let m = matrix.len() / width;
+        let matrix = SharedSlice::new(matrix);
+        self.fill(compute, inputs, (m, k), |r, out| {
+            // SAFETY: `fill` asks for each row once.
+            row(r, unsafe { matrix.range_mut(r * width, width) }, out);
+        });
+    }
+
     /// How rows in bf16 lie, if there are any.
     pub(super) fn order(&self) -> Lines {
         self.order

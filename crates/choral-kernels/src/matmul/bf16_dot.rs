@@ -13,13 +13,14 @@
 //! A pass takes up to six rows and two groups: 24 sums, two weight vectors, a
 //! broadcast; results wait in the first cache while a tile is added up. With several
 //! passes K is walked in panels, so that weights come from the first cache for all
-//! rows but the first six.
+//! rows but the first six, and activations from the second for all groups of a strip.
 
 use super::activations::LineBf16;
 use super::float::TileBf16;
 use super::{Span, TILE_K};
 use crate::isa::Avx512Bf16;
 use crate::simd::LANES;
+use crate::work::Tally;
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_dpbf16_ps,
     _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
@@ -36,8 +37,12 @@ const FOURS: usize = TILE_K / 4;
 const MOST_ROWS: usize = 6;
 
 /// Tiles of a group in a panel, where there are several passes: with two groups 16 KiB,
-/// a third of the first cache. Also how many tiles ahead weights are fetched.
+/// a third of the first cache. Also how many tiles ahead weights are fetched in one.
 const PANEL: usize = 8;
+
+/// Groups that sums are kept for while K is walked: with 256 rows, 128 KiB of sums and,
+/// for a panel's depth, 128 KiB of activations stay in the second cache.
+const STRIP_GROUPS: usize = 8;
 
 thread_local! {
     /// `[groups, rows]`; kept so that steps do not allocate.
@@ -49,34 +54,62 @@ pub(super) fn multiply(token: Avx512Bf16, span: &Span<'_>, tiles: &[TileBf16<tru
     let (rows, depth) = (span.x.rows(), span.x.depth());
     // One pass waits for memory, which likes few streams; one row has registers and
     // latency to spare.
-    let (wide, steps) = match rows {
-        1 => (4, depth),
-        2..=MOST_ROWS => (1, depth),
-        _ => (2, PANEL),
+    let (strip, wide, steps) = match rows {
+        1 => (4, 4, depth),
+        2..=MOST_ROWS => (1, 1, depth),
+        _ => (STRIP_GROUPS, 2, PANEL),
     };
+    let read = span.groups.len() * depth * size_of::<TileBf16<true>>();
+    span.tally.read(read);
+    let at = |group: usize, step: usize| tiles.as_ptr().wrapping_add(group * depth + step);
     SUMS.with_borrow_mut(|sums| {
-        for first in span.groups.clone().step_by(wide) {
-            let groups = first..(first + wide).min(span.groups.end);
-            sums.clear();
-            sums.resize(groups.len() * rows, [0.0; LANES]);
-            let next = if groups.end < span.groups.end {
-                groups.end
+        for first in span.groups.clone().step_by(strip) {
+            let strip = first..(first + strip).min(span.groups.end);
+            let after = if strip.end < span.groups.end {
+                strip.end
             } else {
                 span.next
             };
+            sums.clear();
+            sums.resize(strip.len() * rows, [0.0; LANES]);
             for step in (0..depth).step_by(steps) {
-                Panel {
-                    x: span.x.paired_rows(),
-                    rows,
-                    steps: step..(step + steps).min(depth),
-                    tiles: &tiles[first * depth..groups.end * depth],
-                    stride: depth,
-                    first: step,
-                    next: Some(tiles.as_ptr().wrapping_add(next * depth)),
+                for group in strip.clone().step_by(wide) {
+                    let groups = group..(group + wide).min(strip.end);
+                    let ahead = if rows <= MOST_ROWS {
+                        Ahead {
+                            near: at(group, PANEL),
+                            steps: depth.saturating_sub(PANEL),
+                            far: at(after, 0),
+                        }
+                    } else {
+                        let next = if groups.end < strip.end {
+                            at(groups.end, step)
+                        } else if step + steps < depth {
+                            at(strip.start, step + steps)
+                        } else {
+                            at(after, 0)
+                        };
+                        Ahead {
+                            near: next,
+                            steps,
+                            far: next,
+                        }
+                    };
+                    let held = (group - strip.start) * rows..(groups.end - strip.start) * rows;
+                    Panel {
+                        x: span.x.paired_rows(),
+                        rows,
+                        steps: step..(step + steps).min(depth),
+                        tiles: &tiles[group * depth..groups.end * depth],
+                        stride: depth,
+                        first: step,
+                        ahead: Some(ahead),
+                        tally: span.tally,
+                    }
+                    .add(token, &mut sums[held]);
                 }
-                .add(token, sums);
             }
-            for (group, sums) in groups.zip(sums.chunks_exact(rows)) {
+            for (group, sums) in strip.zip(sums.chunks_exact(rows)) {
                 for (row, sums) in sums.iter().enumerate() {
                     span.store(row, group, sums);
                 }
@@ -101,7 +134,8 @@ pub(super) fn add(
         first: 0,
         steps,
         tiles,
-        next: None,
+        ahead: None,
+        tally: span.tally,
     }
     .add(token, sums);
 }
@@ -118,8 +152,17 @@ struct Panel<'a> {
     stride: usize,
     /// The tile of the first step.
     first: usize,
-    /// Where the groups lie that come after these, if weights are fetched ahead.
-    next: Option<*const TileBf16<true>>,
+    /// What is fetched meanwhile.
+    ahead: Option<Ahead>,
+    tally: &'a Tally,
+}
+
+/// For each tile of a panel another that is fetched: `near` is the first group's at the
+/// first of so many steps, `far` at the one after them. Neither need exist.
+struct Ahead {
+    near: *const TileBf16<true>,
+    steps: usize,
+    far: *const TileBf16<true>,
 }
 
 impl Panel<'_> {
@@ -130,7 +173,7 @@ impl Panel<'_> {
         while group < groups {
             let left = groups - group;
             if self.rows == 1 && left >= 4 {
-                let fetch = if self.next.is_some() { 0..FOURS } else { 0..0 };
+                let fetch = if self.ahead.is_some() { 0..FOURS } else { 0..0 };
                 // SAFETY: the token proves AVX-512 F and BF16.
                 unsafe { self.block::<1, 4>((group, 0), fetch, sums) };
                 group += 4;
@@ -157,7 +200,7 @@ impl Panel<'_> {
                 left.min(MOST_ROWS)
             };
             // A pass's share of each tile that is fetched.
-            let fetch = match self.next {
+            let fetch = match self.ahead {
                 Some(_) => pass * FOURS / passes..(pass + 1) * FOURS / passes,
                 None => 0..0,
             };
@@ -187,6 +230,7 @@ impl Panel<'_> {
         sums: &mut [[f32; LANES]],
     ) {
         let steps = self.steps.len();
+        self.tally.multiply(MR * NR * steps);
         let mut w: [&[TileBf16<true>]; NR] = [&[]; NR];
         for n in 0..NR {
             w[n] = &self.tiles[(group + n) * self.stride + self.first..][..steps];
@@ -202,14 +246,13 @@ impl Panel<'_> {
         for t in 0..steps {
             // Where the tiles lie that are fetched meanwhile.
             let mut ahead = [std::ptr::null::<[u16; 2 * LANES]>(); NR];
-            if let Some(next) = self.next {
-                let at = self.first + t + PANEL;
+            if let Some(fetched) = &self.ahead {
                 for n in 0..NR {
-                    ahead[n] = if at < self.stride {
-                        w[n].as_ptr().wrapping_add(t + PANEL).cast()
+                    let tile = (group + n) * self.stride + t;
+                    ahead[n] = if t < fetched.steps {
+                        fetched.near.wrapping_add(tile).cast()
                     } else {
-                        let tile = (group + n) * self.stride + at - self.stride;
-                        next.wrapping_add(tile).cast()
+                        fetched.far.wrapping_add(tile - fetched.steps).cast()
                     };
                 }
             }

@@ -141,9 +141,11 @@ impl<T: Pairs + Zeroable + Send> FloatTiles<T> {
     /// Runs one task.
     pub(super) fn multiply(&self, isa: Isa, span: &Span<'_>) {
         let depth = span.x.depth();
+        let tiles = &self.tiles[span.groups.start * depth..span.groups.end * depth];
+        span.tally.read(size_of_val(tiles));
         isa.run(Multiply {
             span,
-            tiles: &self.tiles[span.groups.start * depth..span.groups.end * depth],
+            tiles,
             first_tile: 0,
             depth,
             sums: None,
@@ -238,6 +240,7 @@ impl<T: Pairs> Multiply<'_, T> {
         row: usize,
     ) {
         let depth = self.depth;
+        self.span.tally.multiply(MR * NR * depth);
         let x: [&[[f32; TILE_K]]; MR] =
             from_fn(|m| &self.span.x.row(row + m)[self.first_tile..][..depth]);
         let w: [&[T]; NR] = from_fn(|n| &self.tiles[(group + n) * depth..][..depth]);

@@ -40,6 +40,7 @@ pub use quant::{Format, RowCodes, Shape as CodeShape};
 
 use crate::shared::SharedSlice;
 use crate::simd::LANES;
+use crate::work::Tally;
 use crate::{Compute, Isa};
 use activations::Lines;
 use float::{FloatTiles, TileBf16, TileF32};
@@ -171,6 +172,7 @@ struct Span<'a> {
     /// The group that this thread will probably take up next; it need not exist.
     next: usize,
     out: &'a SharedSlice<'a, f32>,
+    tally: &'a Tally,
 }
 
 impl PackedMatrix {
@@ -291,6 +293,7 @@ impl PackedMatrix {
                     continue;
                 }
                 let first = task * per_task;
+                let tally = Tally::default();
                 let span = Span {
                     x,
                     n: part.n,
@@ -299,8 +302,10 @@ impl PackedMatrix {
                     groups: first..(first + per_task).min(groups(part)),
                     next: first + compute.threads() * per_task,
                     out: &out,
+                    tally: &tally,
                 };
                 part.tiles.multiply(compute.isa(), &span);
+                compute.work.add(&tally);
                 return;
             }
         });

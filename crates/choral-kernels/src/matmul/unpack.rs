@@ -56,7 +56,7 @@ impl QuantTiles {
             by_panels(
                 span,
                 scratch,
-                |groups, parts, tiles| self.unpack(isa, groups, parts, tiles),
+                |groups, parts, tiles| self.unpack(isa, groups, parts, tiles, span.tally),
                 |panel, tiles, parts, sums| {
                     float::add(isa, panel, (tiles, parts.start, parts.len()), sums);
                 },
@@ -71,7 +71,7 @@ impl QuantTiles {
             by_panels(
                 span,
                 scratch,
-                |groups, parts, tiles| self.unpack_pairs(token, groups, parts, tiles),
+                |groups, parts, tiles| self.unpack_pairs(token, groups, parts, tiles, span.tally),
                 |panel, tiles, parts, sums| bf16_dot::add(token, panel, tiles, parts, sums),
             );
         });

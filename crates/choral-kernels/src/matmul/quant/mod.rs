@@ -32,6 +32,7 @@ use crate::isa::Avx512Bf16;
 use crate::isa::Isa;
 use crate::shared::{Array, SharedSlice};
 use crate::simd::{Int8, LANES};
+use crate::work::Tally;
 use codes::{Bytes, Fives, Nibbles, Sixes, Threes, Twos};
 use format::{E2M1_DOUBLED, IQ4};
 use scales::{Bf16Scale, F16Scale, F16ScaleMin, ScaleMin8, ScaleMin16, Signed};
@@ -140,9 +141,12 @@ macro_rules! layouts {
                 groups: Range<usize>,
                 parts: Range<usize>,
                 out: &mut [TileBf16],
+                tally: &Tally,
             ) {
                 match self {
                     $(Self::$name(packed) => {
+                        tally.read(packed.bytes_of(groups.len(), parts.len()));
+                        tally.unpack(out.len());
                         isa.run_int8(Unpack::<$name, false> { packed, groups, parts, out });
                     })*
                 }
@@ -156,9 +160,12 @@ macro_rules! layouts {
                 groups: Range<usize>,
                 parts: Range<usize>,
                 out: &mut [TileBf16<true>],
+                tally: &Tally,
             ) {
                 match self {
                     $(Self::$name(packed) => {
+                        tally.read(packed.bytes_of(groups.len(), parts.len()));
+                        tally.unpack(out.len());
                         token.run_int8(Unpack::<$name, true> { packed, groups, parts, out });
                     })*
                 }
@@ -220,6 +227,14 @@ pub(super) struct Packed<C, S> {
     pub(super) scales: Array<S>,
     /// Parts of 32 in a row.
     pub(super) depth: usize,
+}
+
+impl<C, S> Packed<C, S> {
+    /// Bytes of some groups' parts, with their share of the scales.
+    pub(super) fn bytes_of(&self, groups: usize, parts: usize) -> usize {
+        let scales = size_of_val(&*self.scales) / (self.codes.len() / self.depth);
+        groups * (parts * size_of::<C>() + scales * parts / self.depth)
+    }
 }
 
 impl<C: Codes, S: Scales> Packed<C, S> {
