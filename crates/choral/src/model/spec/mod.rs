@@ -1,74 +1,14 @@
 //! What a decoder is made of, as data.
 
+mod parts;
+
+pub use parts::{
+    Activation, AttentionSpec, Ffn, FfnSpec, LayerSpec, MoeSpec, NormKind, NormSpec, Placement,
+    QkNorm, RopeScaling, RopeSpec, Scheme, Stored,
+};
+
 use super::{Hyper, Key, ModelError};
 use choral_kernels::attention::MAX_HEAD_DIM;
-
-/// Whether a family's files hold a tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
-    /// Not demanded, but used where it is there: GGUF has no flag for biases, so
-    /// one that a file holds is meant.
-    IfPresent,
-    /// Part of this model: its absence is an error.
-    Always,
-}
-
-impl Stored {
-    /// From a configuration's flag.
-    pub fn if_set(flag: bool) -> Self {
-        if flag { Self::Always } else { Self::IfPresent }
-    }
-}
-
-/// How rotary frequencies are stretched beyond the trained context.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum RopeScaling {
-    /// Not at all.
-    None,
-    /// Positions divided by a factor (Chen et al., 2023).
-    Linear {
-        /// The divisor.
-        factor: f64,
-    },
-    /// Llama 3.1's smooth split between low and high frequencies.
-    Llama3 {
-        /// Divisor of the low frequencies.
-        factor: f64,
-        /// Wavelengths above `original_context / low_freq_factor` are divided.
-        low_freq_factor: f64,
-        /// Wavelengths below `original_context / high_freq_factor` stay.
-        high_freq_factor: f64,
-        /// Context of the original training.
-        original_context: f64,
-    },
-    /// `YaRN` (Peng et al., 2023).
-    Yarn {
-        /// Divisor of the low frequencies.
-        factor: f64,
-        /// Context of the original training.
-        original_context: f64,
-        /// Rotations above which a frequency stays.
-        beta_fast: f64,
-        /// Rotations below which it is divided.
-        beta_slow: f64,
-        /// Multiplies cosines and sines.
-        attention_factor: f64,
-        /// Whether the ramp's ends are rounded to whole dimensions.
-        truncate: bool,
-    },
-}
-
-/// Rotary position embedding of one model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RopeSpec {
-    /// Base of the frequencies.
-    pub theta: f64,
-    /// Leading elements of a head that are rotated.
-    pub dim: usize,
-    /// How frequencies are stretched.
-    pub scaling: RopeScaling,
-}
 
 /// A decoder-only transformer, as data. [`crate::model::Model`] runs it.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,28 +25,47 @@ pub struct DecoderSpec {
     pub num_kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
-    /// Width of the gated feed-forward part.
-    pub ffn_size: usize,
-    /// Added to the mean square in norms.
-    pub norm_eps: f32,
-    /// Rotary position embedding.
-    pub rope: RopeSpec,
+    /// Its norms.
+    pub norm: NormSpec,
+    /// Where they stand.
+    pub placement: Placement,
+    /// Norms of queries and keys.
+    pub qk_norm: QkNorm,
+    /// How attention weighs.
+    pub attention: AttentionSpec,
+    /// The feed-forward part of dense layers.
+    pub ffn: FfnSpec,
+    /// That of the others.
+    pub moe: Option<MoeSpec>,
+    /// What differs from layer to layer.
+    pub layers: Vec<LayerSpec>,
+    /// The rotary embeddings that layers name.
+    pub ropes: Vec<RopeSpec>,
+    /// Whether a learned vector a position is added to the embedding.
+    pub learned_positions: bool,
+    /// Multiplies embeddings.
+    pub embedding_scale: f32,
+    /// Multiplies what attention and feed-forward parts add.
+    pub residual_scale: f32,
+    /// Multiplies logits.
+    pub logit_scale: f32,
+    /// Logits become `cap * tanh(logit / cap)`, after they were scaled.
+    pub logit_softcap: Option<f32>,
     /// Longest sequence that the model was made for.
     pub max_context: usize,
-    /// Per layer: how many positions a query sees, itself included.
-    pub windows: Vec<Option<usize>>,
     /// The output matrix is the embedding.
     pub tied_embeddings: bool,
-    /// RMS norm on each head of Q and K.
-    pub qk_norm: bool,
     /// Biases of Q, K and V.
     pub qkv_bias: Stored,
     /// Bias of the attention's output.
     pub attention_output_bias: Stored,
     /// Biases of the feed-forward part.
     pub ffn_bias: Stored,
-    /// GGUF files of this family store Q and K rows for interleaved rotation.
-    pub qk_interleaved_in_gguf: bool,
+    /// Files of this family that store Q and K for interleaved rotation: pairs of
+    /// neighbours, not of halves.
+    pub interleaved_in: &'static [Scheme],
+    /// Whether safetensors files store matrices as `[inputs, outputs]`.
+    pub hf_transposed: bool,
 }
 
 const HIDDEN: Key = Key::new("hidden_size", "embedding_length");
@@ -156,7 +115,6 @@ impl DecoderSpec {
         if !(norm_eps.is_finite() && norm_eps >= 0.0) {
             return Err(hyper.invalid(EPS, "a number that is not negative", norm_eps));
         }
-        hyper.require_silu()?;
         Ok(Self {
             vocab_size: hyper.vocab_size()?,
             hidden_size,
@@ -164,20 +122,55 @@ impl DecoderSpec {
             num_heads,
             num_kv_heads,
             head_dim,
-            ffn_size: hyper.bounded(FFN, 1..=MAX_WIDTH)?,
-            norm_eps,
-            rope: hyper.rope(head_dim)?,
+            norm: NormSpec {
+                kind: NormKind::Rms,
+                eps: norm_eps,
+                hf_offset: 0.0,
+            },
+            placement: Placement::Before,
+            qk_norm: QkNorm::None,
+            attention: AttentionSpec {
+                scale: 1.0 / (head_dim as f32).sqrt(),
+                softcap: None,
+                sinks: false,
+            },
+            ffn: FfnSpec {
+                size: hyper.bounded(FFN, 1..=MAX_WIDTH)?,
+                gated: true,
+                activation: hyper.activation()?.unwrap_or(Activation::Silu),
+            },
+            moe: None,
+            layers: vec![
+                LayerSpec {
+                    window: None,
+                    rope: Some(0),
+                    ffn: Ffn::Dense,
+                };
+                num_layers
+            ],
+            ropes: vec![hyper.rope(head_dim)?],
+            learned_positions: false,
+            embedding_scale: 1.0,
+            residual_scale: 1.0,
+            logit_scale: 1.0,
+            logit_softcap: None,
             max_context: hyper
                 .bounded(CONTEXT, 1..=usize::MAX)?
                 .min(u32::MAX as usize),
-            windows: vec![None; num_layers],
             tied_embeddings: hyper.tied_embeddings()?,
-            qk_norm: false,
             qkv_bias: Stored::IfPresent,
             attention_output_bias: Stored::IfPresent,
             ffn_bias: Stored::IfPresent,
-            qk_interleaved_in_gguf: false,
+            interleaved_in: &[],
+            hf_transposed: false,
         })
+    }
+
+    /// Gives each layer its window.
+    pub fn set_windows(&mut self, windows: impl IntoIterator<Item = Option<usize>>) {
+        for (layer, window) in self.layers.iter_mut().zip(windows) {
+            layer.window = window;
+        }
     }
 
     /// Elements of all query heads.
@@ -190,10 +183,16 @@ impl DecoderSpec {
         self.num_kv_heads * self.head_dim
     }
 
-    /// Weights in the matrices that every token runs through, the output's included.
+    /// Weights in the matrices that every token runs through, the output's included;
+    /// of experts, as many as are chosen.
     pub fn matrix_weights(&self) -> usize {
         let attention = self.hidden_size * (2 * self.q_width() + 2 * self.kv_width());
-        let ffn = 3 * self.hidden_size * self.ffn_size;
-        self.num_layers * (attention + ffn) + self.vocab_size * self.hidden_size
+        let of = |size: usize| (2 + usize::from(self.ffn.gated)) * self.hidden_size * size;
+        let ffn = |layer: &LayerSpec| match (layer.ffn, &self.moe) {
+            (Ffn::Experts, Some(moe)) => of(moe.num_chosen * moe.size + moe.shared_size),
+            _ => of(self.ffn.size),
+        };
+        let layers: usize = self.layers.iter().map(|l| attention + ffn(l)).sum();
+        layers + self.vocab_size * self.hidden_size
     }
 }
