@@ -13,14 +13,18 @@ mod packing;
 mod plan;
 mod rope_config;
 mod spec;
+mod tensors;
 
 pub use choral_kernels::attention::{KvType, KvTypes};
 pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;
-pub use hyper::{Hyper, Key};
+pub use hyper::{ExpertKeys, Hyper, Key};
 pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
-pub use spec::{DecoderSpec, RopeScaling, RopeSpec, Stored};
+pub use spec::{
+    Activation, AttentionSpec, DecoderSpec, Ffn, FfnSpec, Keys, LayerSpec, MoeSpec, NormKind,
+    NormSpec, Placement, QkNorm, RopeScaling, RopeSpec, Scheme, Stored,
+};
 
 use choral_formats::{Dtype, FormatError, ModelFile, TensorSource};
 use choral_kernels::Isa;

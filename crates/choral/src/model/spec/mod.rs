@@ -68,15 +68,40 @@ pub struct DecoderSpec {
     pub hf_transposed: bool,
 }
 
-const HIDDEN: Key = Key::new("hidden_size", "embedding_length");
-const LAYERS: Key = Key::new("num_hidden_layers", "block_count");
-const HEADS: Key = Key::new("num_attention_heads", "attention.head_count");
-const KV_HEADS: Key = Key::new("num_key_value_heads", "attention.head_count_kv");
+/// What a family calls the settings that all have.
+#[derive(Debug, Clone, Copy)]
+pub struct Keys {
+    /// Width of the residual stream.
+    pub hidden: Key,
+    /// Layers.
+    pub layers: Key,
+    /// Query heads.
+    pub heads: Key,
+    /// Key and value heads; as many as query heads if not said.
+    pub kv_heads: Key,
+    /// Inner width of the feed-forward part; four times the width if not said.
+    pub ffn: Key,
+    /// Longest sequence.
+    pub context: Key,
+    /// Added to the mean square in norms.
+    pub eps: Key,
+}
+
+impl Keys {
+    /// Llama's, and most others'.
+    pub const LLAMA: Self = Self {
+        hidden: Key::new("hidden_size", "embedding_length"),
+        layers: Key::new("num_hidden_layers", "block_count"),
+        heads: Key::new("num_attention_heads", "attention.head_count"),
+        kv_heads: Key::new("num_key_value_heads", "attention.head_count_kv"),
+        ffn: Key::new("intermediate_size", "feed_forward_length"),
+        context: Key::new("max_position_embeddings", "context_length"),
+        eps: Key::new("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+    };
+}
+
 const HEAD_DIM: Key = Key::new("head_dim", "attention.key_length");
 const VALUE_DIM: Key = Key::gguf("attention.value_length");
-const FFN: Key = Key::new("intermediate_size", "feed_forward_length");
-const CONTEXT: Key = Key::new("max_position_embeddings", "context_length");
-const EPS: Key = Key::new("rms_norm_eps", "attention.layer_norm_rms_epsilon");
 
 /// No released model comes near; a header that says more is not to be believed.
 const MAX_WIDTH: usize = 1 << 20;
@@ -88,20 +113,28 @@ impl DecoderSpec {
     /// # Errors
     /// If a setting is missing, of another type or not possible.
     pub fn standard(hyper: &Hyper<'_>) -> Result<Self, ModelError> {
-        let hidden_size = hyper.bounded(HIDDEN, 1..=MAX_WIDTH)?;
-        let num_layers = hyper.bounded(LAYERS, 1..=hyper.tensor_count())?;
-        let num_heads = hyper.bounded(HEADS, 1..=hidden_size)?;
-        let num_kv_heads = hyper.usize(KV_HEADS)?.unwrap_or(num_heads);
+        Self::read(hyper, &Keys::LLAMA)
+    }
+
+    /// The same, under other names.
+    ///
+    /// # Errors
+    /// As [`standard`](Self::standard).
+    pub fn read(hyper: &Hyper<'_>, keys: &Keys) -> Result<Self, ModelError> {
+        let hidden_size = hyper.bounded(keys.hidden, 1..=MAX_WIDTH)?;
+        let num_layers = hyper.bounded(keys.layers, 1..=hyper.tensor_count())?;
+        let num_heads = hyper.bounded(keys.heads, 1..=hidden_size)?;
+        let num_kv_heads = hyper.usize(keys.kv_heads)?.unwrap_or(num_heads);
         if num_kv_heads == 0 || !num_heads.is_multiple_of(num_kv_heads) {
             let expected = format!("a divisor of the {num_heads} query heads");
-            return Err(hyper.invalid(KV_HEADS, expected, num_kv_heads));
+            return Err(hyper.invalid(keys.kv_heads, expected, num_kv_heads));
         }
         let head_dim = match hyper.usize(HEAD_DIM)? {
             Some(head_dim) => head_dim,
             None if hidden_size.is_multiple_of(num_heads) => hidden_size / num_heads,
             None => {
                 let expected = format!("a divisor of the width {hidden_size}");
-                return Err(hyper.invalid(HEADS, expected, num_heads));
+                return Err(hyper.invalid(keys.heads, expected, num_heads));
             }
         };
         if head_dim == 0 || head_dim > MAX_HEAD_DIM || !head_dim.is_multiple_of(2) {
@@ -111,9 +144,9 @@ impl DecoderSpec {
         if let Some(value_dim) = hyper.gguf_usize(VALUE_DIM)?.filter(|&v| v != head_dim) {
             return Err(hyper.invalid(VALUE_DIM, format!("{head_dim}, as keys have"), value_dim));
         }
-        let norm_eps = hyper.f32(EPS)?.unwrap_or(1e-6);
+        let norm_eps = hyper.f32(keys.eps)?.unwrap_or(1e-6);
         if !(norm_eps.is_finite() && norm_eps >= 0.0) {
-            return Err(hyper.invalid(EPS, "a number that is not negative", norm_eps));
+            return Err(hyper.invalid(keys.eps, "a number that is not negative", norm_eps));
         }
         Ok(Self {
             vocab_size: hyper.vocab_size()?,
@@ -135,7 +168,10 @@ impl DecoderSpec {
                 sinks: false,
             },
             ffn: FfnSpec {
-                size: hyper.bounded(FFN, 1..=MAX_WIDTH)?,
+                size: match hyper.usize(keys.ffn)? {
+                    Some(_) => hyper.bounded(keys.ffn, 1..=MAX_WIDTH)?,
+                    None => 4 * hidden_size,
+                },
                 gated: true,
                 activation: hyper.activation()?.unwrap_or(Activation::Silu),
             },
@@ -155,7 +191,7 @@ impl DecoderSpec {
             logit_scale: 1.0,
             logit_softcap: None,
             max_context: hyper
-                .bounded(CONTEXT, 1..=usize::MAX)?
+                .bounded(keys.context, 1..=usize::MAX)?
                 .min(u32::MAX as usize),
             tied_embeddings: hyper.tied_embeddings()?,
             qkv_bias: Stored::IfPresent,
@@ -170,6 +206,16 @@ impl DecoderSpec {
     pub fn set_windows(&mut self, windows: impl IntoIterator<Item = Option<usize>>) {
         for (layer, window) in self.layers.iter_mut().zip(windows) {
             layer.window = window;
+        }
+    }
+
+    /// Gives experts, if there are any, to the layers that `is_sparse`.
+    pub fn set_experts(&mut self, moe: Option<MoeSpec>, is_sparse: impl Fn(usize) -> bool) {
+        self.moe = moe;
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            if moe.is_some() && is_sparse(index) {
+                layer.ffn = Ffn::Experts;
+            }
         }
     }
 

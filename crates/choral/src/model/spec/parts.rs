@@ -1,5 +1,7 @@
 //! The parts that decoders are made of, as data.
 
+pub use choral_kernels::activation::Activation;
+
 /// The two naming schemes of tensors and settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
@@ -72,22 +74,6 @@ pub enum QkNorm {
     Head,
     /// Of all heads as one vector.
     Whole,
-}
-
-/// What makes a feed-forward part nonlinear.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Activation {
-    /// `x / (1 + e^-x)`.
-    Silu,
-    /// GELU's approximation by a tanh (Hendrycks and Gimpel, 2016).
-    GeluTanh,
-    /// gpt-oss's: `min(g, limit) * sigmoid(alpha g) * (clamp(u) + 1)`. Gated only.
-    ClampedSwiglu {
-        /// Multiplies the sigmoid's argument.
-        alpha: f32,
-        /// Gates above it, and inputs of larger magnitude, are cut to it.
-        limit: f32,
-    },
 }
 
 /// A feed-forward part.
@@ -163,12 +149,14 @@ pub enum RopeScaling {
         /// The divisor.
         factor: f64,
     },
-    /// A larger base, such that the context grows by a factor ("dynamic NTK"). The
-    /// factor is that of the longest context from the start, so that a position's
-    /// angle does not depend on how far its sequence has come.
+    /// A base that grows with the context ("dynamic NTK"): with the longest that a
+    /// sequence may become, so that a position's angle does not depend on how far its
+    /// sequence has come.
     Ntk {
-        /// By how much the context grows.
+        /// How fast it grows.
         factor: f64,
+        /// Up to this context it is `theta`.
+        original_context: usize,
     },
     /// Llama 3.1's smooth split between low and high frequencies.
     Llama3 {
