@@ -31,6 +31,8 @@ mod quant;
 mod unpack;
 
 pub use activations::{Activations, Inputs};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::multiply_tiles;
 pub use int8::{IntegerBlock, reference_int8};
 pub use quant::{Format, RowCodes, Shape as CodeShape};
 
