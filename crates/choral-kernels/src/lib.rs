@@ -29,18 +29,22 @@ pub mod pool;
 pub mod rope;
 mod shared;
 mod simd;
+mod work;
 
 pub use bf16::{bf16_to_f32, round_bf16};
 pub use isa::{Isa, IsaError};
 pub use pool::Pool;
+pub use work::WorkCounts;
 
 use shared::SharedSlice;
+use work::WorkCounters;
 
 /// Where kernels run: an instruction set chosen once, and the workers.
 #[derive(Debug)]
 pub struct Compute {
     isa: Isa,
     pool: Pool,
+    work: WorkCounters,
 }
 
 impl Compute {
@@ -53,6 +57,7 @@ impl Compute {
         Self {
             isa,
             pool: Pool::new(threads),
+            work: WorkCounters::default(),
         }
     }
 
@@ -64,6 +69,11 @@ impl Compute {
     /// Number of threads that compute, the caller's included.
     pub fn threads(&self) -> usize {
         self.pool.threads()
+    }
+
+    /// What matrix products have cost since the start.
+    pub fn work(&self) -> WorkCounts {
+        self.work.counts()
     }
 
     /// Runs `task(0..n)` on the workers and the calling thread.

@@ -24,6 +24,15 @@ pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) 
     });
 }
 
+/// [`rms_norm`] of a vector that it replaces.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn rms_norm_in_place(isa: Isa, x: &mut [f32], weight: &[f32], eps: f32) {
+    assert!(x.len() == weight.len(), "lengths of a norm");
+    isa.run(RmsNormInPlace { x, weight, eps });
+}
+
 struct RmsNorm<'a> {
     x: &'a [f32],
     weight: &'a [f32],
@@ -34,24 +43,46 @@ struct RmsNorm<'a> {
 impl Kernel for RmsNorm<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (chunks, tail) = self.x.as_chunks::<LANES>();
-        let mut squares = simd.splat(0.0);
-        for chunk in chunks {
-            let v = simd.load(chunk);
-            squares = simd.fma(v, v, squares);
-        }
-        if !tail.is_empty() {
-            let mut padded = [0.0; LANES];
-            padded[..tail.len()].copy_from_slice(tail);
-            let v = simd.load(&padded);
-            squares = simd.fma(v, v, squares);
-        }
-        let mean = simd.sum(squares) / self.x.len() as f32;
-        let scale = 1.0 / (mean + self.eps).sqrt();
+        let scale = scale(simd, self.x, self.eps);
         for ((out, &x), &weight) in self.out.iter_mut().zip(self.x).zip(self.weight) {
             *out = x * scale * weight;
         }
     }
+}
+
+struct RmsNormInPlace<'a> {
+    x: &'a mut [f32],
+    weight: &'a [f32],
+    eps: f32,
+}
+
+impl Kernel for RmsNormInPlace<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let scale = scale(simd, self.x, self.eps);
+        for (x, &weight) in self.x.iter_mut().zip(self.weight) {
+            *x = *x * scale * weight;
+        }
+    }
+}
+
+/// One over the root of the mean square.
+#[inline(always)]
+fn scale<S: Simd>(simd: S, x: &[f32], eps: f32) -> f32 {
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    let mut squares = simd.splat(0.0);
+    for chunk in chunks {
+        let v = simd.load(chunk);
+        squares = simd.fma(v, v, squares);
+    }
+    if !tail.is_empty() {
+        let mut padded = [0.0; LANES];
+        padded[..tail.len()].copy_from_slice(tail);
+        let v = simd.load(&padded);
+        squares = simd.fma(v, v, squares);
+    }
+    let mean = simd.sum(squares) / x.len() as f32;
+    1.0 / (mean + eps).sqrt()
 }
 
 #[cfg(test)]
@@ -74,6 +105,9 @@ mod tests {
                 let mut got = vec![0.0; len];
                 rms_norm(isa, &x, &weight, 1e-5, &mut got);
                 assert_eq!(got, want, "{}", isa.name());
+                let mut got = x.clone();
+                rms_norm_in_place(isa, &mut got, &weight, 1e-5);
+                assert_eq!(got, want, "{} in place", isa.name());
             }
         }
     }

@@ -29,6 +29,7 @@ use super::float::TileBf16;
 use super::quant::QuantTiles;
 use crate::isa::{Amx, Isa};
 use crate::simd::LANES;
+use crate::work::Tally;
 use kernels::{Block, Configured};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -107,6 +108,7 @@ pub(super) fn multiply(token: Amx, span: &Span<'_>, weights: Weights<'_>) {
                     groups,
                     tiles,
                     sums: &mut sums[..held],
+                    tally: span.tally,
                 };
                 strip.multiply(&configured, token.vectors());
                 strip.store(span);
@@ -124,6 +126,7 @@ struct Strip<'a> {
     groups: Range<usize>,
     tiles: &'a mut [TileBf16; PANEL],
     sums: &'a mut [Sums],
+    tally: &'a Tally,
 }
 
 /// Weights of a few groups and a range of K, where the kernels can read them.
@@ -190,6 +193,8 @@ impl Strip<'_> {
                 } else {
                     [0, 1].map(|n| at(after.0 + n, after.1).cast())
                 };
+                let read = groups.len() * steps.len() * size_of::<TileBf16>();
+                self.tally.read(read);
                 // The kernels read these tiles.
                 let held = groups.end * self.depth;
                 assert!(held <= tiles.len() && steps.end <= self.depth);
@@ -204,7 +209,7 @@ impl Strip<'_> {
             }
             Weights::Codes(codes) => {
                 let tiles = &mut self.tiles[..groups.len() * steps.len()];
-                codes.unpack(vectors, groups.clone(), steps.clone(), tiles);
+                codes.unpack(vectors, groups.clone(), steps.clone(), tiles, self.tally);
                 let first = self.row_tiles.start;
                 let then = [0, 1].map(|n| self.rows_at(first + n, after.1).cast());
                 Panel {
@@ -247,6 +252,8 @@ impl Strip<'_> {
                     (_, 2..) => 2,
                     _ => 1,
                 };
+                let products = tall * wide * self.x.rows * panel.steps.len();
+                self.tally.multiply(products);
                 let weights = group - panel.groups.start;
                 let base = self.sums.as_mut_ptr();
                 let sums = |m: usize, n: usize| {

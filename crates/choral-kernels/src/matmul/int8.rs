@@ -42,6 +42,10 @@ impl<L: Layout> Int8Kernel for Int8Multiply<'_, L> {
     fn run<I: Int8>(self, int8: I) {
         let rows = self.span.x.rows();
         let mut group = self.span.groups.start;
+        self.span.tally.read(
+            self.packed
+                .bytes_of(self.span.groups.len(), self.packed.depth),
+        );
         while group < self.span.groups.end {
             let left = self.span.groups.end - group;
             if const { I::MAX_ROWS >= 6 } {
@@ -139,6 +143,7 @@ impl<L: Layout> Int8Multiply<'_, L> {
         let f = int8.float();
         let depth = self.packed.depth;
         let supers = depth / L::PARTS;
+        self.span.tally.multiply(MR * NR * depth);
         let x: [(&[[i8; TILE_K]], &[BlockInfo]); MR] = from_fn(|m| {
             let (codes, infos) = self.span.x.int8_row(row + m);
             (&codes[..depth], &infos[..depth])

@@ -4,6 +4,8 @@
 //! with no padding. The scheduler fills it, an [`Executor`] reads it; they share
 //! [`BlockId`]s and nothing else.
 
+use choral_kernels::WorkCounts;
+
 /// Tokens per KV block. Attention walks a sequence's cache block by block in
 /// this size, so it is part of the order of accumulation.
 pub const BLOCK_TOKENS: usize = 16;
@@ -119,6 +121,11 @@ pub trait Executor: Send {
     /// A fault of the executor; logits that are not finite are not a fault of
     /// the executor but of the sequence, and are the engine's to find.
     fn forward(&mut self, batch: &Batch, result: &mut StepResult) -> Result<(), ExecError>;
+
+    /// What matrix products have cost since the start, if it is counted.
+    fn work(&self) -> WorkCounts {
+        WorkCounts::default()
+    }
 
     /// Runs `task(0..n)` on the compute workers (order and thread unspecified)
     /// and returns when all are done. Used to sample rows side by side.

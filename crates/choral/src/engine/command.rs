@@ -44,6 +44,16 @@ pub(super) struct Report {
     pub(super) events: Vec<(RequestId, Event)>,
 }
 
+impl Report {
+    /// An empty one with room for that many events.
+    pub(super) fn with_capacity(num_events: usize) -> Self {
+        Self {
+            opened: Vec::new(),
+            events: Vec::with_capacity(num_events),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Event {
     /// It runs for the first time.

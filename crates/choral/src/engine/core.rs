@@ -7,16 +7,18 @@
 
 use super::batch::{Batch, Executor, StepResult};
 use super::command::{Command, Event, Report, Submission};
-use super::draw::{Drawer, Job, Outcome};
+use super::draw::{Drawer, Job};
 use super::error::SubmitError;
 use super::metrics::{EngineMetrics, StepStats};
 use super::queue::{Place, Queue};
+use super::relay::ReportSender;
 use super::request::{FinishReason, PromptDiagnostics};
 use super::scheduler::{
-    Committed, Draw, Ended, RequestId, ScheduledStep, Scheduler, TooManyBlocks,
+    Committed, Draw, Ended, RequestId, ScheduledRow, ScheduledStep, Scheduler, TooManyBlocks,
 };
 use crate::sampling::Sampler;
-use crossbeam_channel::{Receiver, Sender};
+use choral_kernels::WorkCounts;
+use crossbeam_channel::Receiver;
 use std::any::Any;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -24,8 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Called on the engine thread after every step.
-/// Watches steps; runs on the engine thread.
+/// Watches steps: called on the engine thread after each.
 pub type OnStep = Box<dyn FnMut(&StepStats) + Send>;
 
 /// The engine thread's state.
@@ -33,7 +34,7 @@ pub(super) struct Core {
     pub(super) executor: Box<dyn Executor>,
     pub(super) scheduler: Scheduler,
     pub(super) commands: Receiver<Command>,
-    pub(super) reports: Sender<Report>,
+    pub(super) reports: ReportSender,
     pub(super) queue: Arc<Queue>,
     pub(super) metrics: Arc<Mutex<EngineMetrics>>,
     pub(super) end_token_ids: Arc<[u32]>,
@@ -49,8 +50,20 @@ pub(super) struct State {
     step: ScheduledStep,
     result: StepResult,
     drawer: Drawer,
+    draws: Vec<Draw>,
+    committed: Vec<Committed>,
     report: Report,
     totals: EngineMetrics,
+}
+
+impl State {
+    /// With room for the events of a step of so many sequences.
+    pub(super) fn new(max_num_seqs: usize) -> Self {
+        Self {
+            report: Report::with_capacity(max_num_seqs),
+            ..Self::default()
+        }
+    }
 }
 
 /// What the scheduler need not know of a request.
@@ -170,14 +183,16 @@ impl Core {
             state.report.events.push((admission.request, started));
         }
         let scheduled = Instant::now();
+        let before = self.executor.work();
         let run = self.forward();
+        let work = self.executor.work() - before;
         let forwarded = Instant::now();
         let mut drawn = Instant::now();
         let num_drawn = match run {
             Ok(()) => {
-                let outcomes = self.draw();
+                self.draw();
                 drawn = Instant::now();
-                self.commit(outcomes, drawn)
+                self.commit(drawn)
             }
             Err(error) => {
                 self.fail_step(&error);
@@ -187,7 +202,7 @@ impl Core {
         for row in 0..self.state.step.rows.len() {
             self.retire(self.state.step.rows[row].request);
         }
-        self.count_step(num_drawn, [begun, scheduled, forwarded, drawn]);
+        self.count_step(num_drawn, work, [begun, scheduled, forwarded, drawn]);
     }
 
     /// Has the executor run the batch, and trusts it with nothing else.
@@ -224,7 +239,7 @@ impl Core {
     }
 
     /// Draws every token that the step asks for, then scores every prompt token.
-    fn draw(&mut self) -> Vec<Outcome> {
+    fn draw(&mut self) {
         let Self {
             scheduler,
             executor,
@@ -232,7 +247,8 @@ impl Core {
             state,
             ..
         } = self;
-        let mut jobs = Vec::new();
+        let jobs = &mut state.drawer.jobs;
+        jobs.clear();
         for row in &state.step.rows {
             let live = &state.live[&row.request];
             let first_choice = scheduler.sequence(row.seq).choice();
@@ -240,9 +256,7 @@ impl Core {
                 jobs.push(Job::Draw {
                     row: row.draw_logits.expect("draws have logits"),
                     seq: row.seq,
-                    choice,
-                    sampler: &live.sampler,
-                    end_token_ids,
+                    sampler: live.sampler.for_choice(choice),
                 });
             }
         }
@@ -259,66 +273,36 @@ impl Core {
         }
         state
             .drawer
-            .run(&jobs, &state.result, scheduler, &**executor)
+            .run(&state.result, scheduler, end_token_ids, &**executor);
     }
 
     /// Commits the step and reports what came of it: first of prompts, then of
     /// answers. Returns how many tokens were drawn.
-    fn commit(&mut self, mut outcomes: Vec<Outcome>, at: Instant) -> usize {
-        let state = &mut self.state;
-        let num_draws: usize = state
-            .step
-            .rows
-            .iter()
-            .map(|row| row.num_draws as usize)
-            .sum();
-        let mut scores = outcomes.split_off(num_draws).into_iter();
-        let mut failed = Vec::new();
-        for row in &state.step.rows {
-            let scored: Result<Vec<_>, _> = row
-                .prompt_positions
-                .clone()
-                .filter_map(|_| scores.next())
-                .map(|outcome| outcome.map(|scored| scored.logprobs))
-                .collect();
-            match scored {
-                Ok(logprobs) if logprobs.is_empty() => {}
-                Ok(logprobs) => {
-                    let event = Event::PromptLogprobs(logprobs.into_iter().flatten().collect());
-                    state.report.events.push((row.request, event));
-                }
-                Err(error) => failed.push((row.request, error)),
-            }
-            if let (Some(hidden), Some(logits)) = (row.hidden, row.draw_logits) {
-                let width = self.executor.num_layers() + 1;
-                let vocab_size = self.executor.vocab_size();
-                let result = &state.result;
-                let event = Event::Diagnostics(PromptDiagnostics {
-                    last_logits: result.logits[logits * vocab_size..][..vocab_size].to_vec(),
-                    hidden_l2: result.hidden_l2[hidden * width..][..width].to_vec(),
-                });
-                state.report.events.push((row.request, event));
-            }
-        }
+    fn commit(&mut self, at: Instant) -> usize {
+        let num_draws = |row: &ScheduledRow| row.num_draws as usize;
+        let num_draws = self.state.step.rows.iter().map(num_draws).sum();
+        let failed = self.report_prompts(num_draws);
 
-        let as_draw = |outcome: &Outcome| match outcome {
-            Ok(sampled) => Draw::Token(sampled.token_id),
-            Err(_) => Draw::Failed,
-        };
-        let draws: Vec<_> = outcomes.iter().map(as_draw).collect();
-        let mut committed = Vec::new();
-        self.scheduler.commit(&state.step, &draws, &mut committed);
+        let state = &mut self.state;
+        state.draws.clear();
+        state.draws.extend((0..num_draws).map(|job| {
+            let outcome = state.drawer.outcome(job);
+            outcome.map_or(Draw::Failed, |sampled| Draw::Token(sampled.token_id))
+        }));
+        state.committed.clear();
+        self.scheduler
+            .commit(&state.step, &state.draws, &mut state.committed);
         let mut num_drawn = 0;
-        let mut outcomes = outcomes.into_iter();
+        let mut jobs = 0..num_draws;
         for Committed {
             request,
             choice,
             has_draw,
             finish,
-        } in committed
+        } in state.committed.drain(..)
         {
-            let outcome = if has_draw { outcomes.next() } else { None };
-            let event = match outcome {
+            let job = if has_draw { jobs.next() } else { None };
+            let event = match job.map(|job| state.drawer.take(job)) {
                 Some(Ok(sampled)) => {
                     num_drawn += 1;
                     Event::Token {
@@ -345,6 +329,40 @@ impl Core {
             self.end_request(request, FinishReason::Error, Some(&error));
         }
         num_drawn
+    }
+
+    /// Reports what is known of prompts: the scores, whose jobs come from
+    /// `first_score` on, and diagnostics. Returns whose scores failed, and why.
+    fn report_prompts(&mut self, first_score: usize) -> Vec<(RequestId, String)> {
+        let state = &mut self.state;
+        let mut failed = Vec::new();
+        let mut job = first_score;
+        for row in &state.step.rows {
+            let jobs = job..job + row.prompt_positions.len();
+            job = jobs.end;
+            let scored: Result<Vec<_>, _> = jobs
+                .map(|job| state.drawer.take(job).map(|scored| scored.logprobs))
+                .collect();
+            match scored {
+                Ok(logprobs) if logprobs.is_empty() => {}
+                Ok(logprobs) => {
+                    let event = Event::PromptLogprobs(logprobs.into_iter().flatten().collect());
+                    state.report.events.push((row.request, event));
+                }
+                Err(error) => failed.push((row.request, error)),
+            }
+            if let (Some(hidden), Some(logits)) = (row.hidden, row.draw_logits) {
+                let width = self.executor.num_layers() + 1;
+                let vocab_size = self.executor.vocab_size();
+                let result = &state.result;
+                let event = Event::Diagnostics(PromptDiagnostics {
+                    last_logits: result.logits[logits * vocab_size..][..vocab_size].to_vec(),
+                    hidden_l2: result.hidden_l2[hidden * width..][..width].to_vec(),
+                });
+                state.report.events.push((row.request, event));
+            }
+        }
+        failed
     }
 
     fn fail_step(&mut self, error: &str) {
@@ -382,15 +400,13 @@ impl Core {
     }
 
     fn send_report(&mut self) {
-        let report = std::mem::take(&mut self.state.report);
+        let report = &self.state.report;
         if !report.opened.is_empty() || !report.events.is_empty() {
-            // Without an output thread nobody can be told. Replies say so
-            // themselves when they are dropped.
-            let _ = self.reports.send(report);
+            self.reports.send(&mut self.state.report);
         }
     }
 
-    fn count_step(&mut self, num_drawn: usize, times: [Instant; 4]) {
+    fn count_step(&mut self, num_drawn: usize, work: WorkCounts, times: [Instant; 4]) {
         let [begun, scheduled, forwarded, drawn] = times;
         let step = &self.state.step;
         let step_s = begun.elapsed().as_secs_f64();
@@ -409,6 +425,9 @@ impl Core {
             num_drawn,
             num_admitted: step.admitted.len(),
             num_preempted: step.num_preempted,
+            weight_bytes: work.weight_bytes,
+            tile_products: work.tile_products,
+            unpacked_blocks: work.unpacked_blocks,
             schedule_s: seconds(begun, scheduled),
             forward_s: seconds(scheduled, forwarded),
             sample_s: seconds(forwarded, drawn),

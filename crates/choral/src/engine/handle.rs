@@ -11,6 +11,7 @@ use super::mailbox::Mailbox;
 use super::metrics::EngineMetrics;
 use super::output;
 use super::queue::{NoPlace, Place, Queue};
+use super::relay::relay;
 use super::reply::{Reply, Subject};
 use super::request::{Prompt, Request, RequestOutput};
 use super::scheduler::{RequestId, Rules, Scheduler, SchedulerConfig};
@@ -85,7 +86,7 @@ impl Engine {
             info,
         } = parts;
         let (commands, obeyed) = crossbeam_channel::unbounded();
-        let (reports, reported) = crossbeam_channel::bounded(REPORTS_IN_FLIGHT);
+        let (reports, reported) = relay(REPORTS_IN_FLIGHT, config.max_num_seqs);
         let mut shared = Shared {
             commands: commands.clone(),
             queue: Queue::new(config.queue_capacity),
@@ -115,7 +116,7 @@ impl Engine {
             metrics: Arc::clone(&shared.metrics),
             end_token_ids: Arc::clone(&shared.end_token_ids),
             on_step: config.on_step,
-            state: State::default(),
+            state: State::new(config.max_num_seqs),
         };
         let output = thread::Builder::new()
             .name("choral-output".to_owned())

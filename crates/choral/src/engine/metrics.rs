@@ -69,6 +69,13 @@ pub struct StepStats {
     pub num_admitted: usize,
     /// Sequences that were preempted to make room.
     pub num_preempted: usize,
+    /// Bytes of packed weights that its matrix products read from memory.
+    pub weight_bytes: u64,
+    /// Products of one token's 32 activations with a tile of 16 outputs (512
+    /// multiply-adds each).
+    pub tile_products: u64,
+    /// Blocks of 16 by 32 quantised weights that were turned into bf16 for them.
+    pub unpacked_blocks: u64,
     /// Seconds to decide what runs.
     pub schedule_s: f64,
     /// Seconds in the executor.

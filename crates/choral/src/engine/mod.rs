@@ -29,6 +29,7 @@ mod mailbox;
 mod metrics;
 mod output;
 mod queue;
+mod relay;
 mod reply;
 pub mod request;
 mod scheduler;

@@ -3,22 +3,23 @@
 //! It never waits for a reader, nor for the engine: mailboxes take what they are
 //! given, and the commands that it sends travel in a channel without a bound.
 
-use super::command::{Command, Report};
+use super::command::Command;
+use super::relay::ReportReceiver;
 use super::reply::Reply;
 use super::scheduler::RequestId;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs until the engine thread is gone. Replies that are open then end with an
-/// error as they are dropped.
-pub(super) fn run(reports: &Receiver<Report>, commands: &Sender<Command>) {
+/// error as they are dropped. Reports go back empty, to be filled again.
+pub(super) fn run(reports: &ReportReceiver, commands: &Sender<Command>) {
     let mut replies: HashMap<RequestId, Reply> = HashMap::new();
-    for report in reports {
-        for reply in report.opened {
+    while let Some(mut report) = reports.receive() {
+        for reply in report.opened.drain(..) {
             replies.insert(reply.request(), reply);
         }
-        for (request, event) in report.events {
+        for (request, event) in report.events.drain(..) {
             // Done, and the engine has not heard of it yet.
             let Some(reply) = replies.get_mut(&request) else {
                 continue;
@@ -42,5 +43,6 @@ pub(super) fn run(reports: &Receiver<Report>, commands: &Sender<Command>) {
                 let _ = commands.send(Command::Abort { request, choice });
             }
         }
+        reports.give_back(report);
     }
 }

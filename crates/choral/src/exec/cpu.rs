@@ -2,8 +2,8 @@
 
 use crate::engine::batch::{Batch, ExecError, Executor, StepResult};
 use crate::model::{Model, ModelError, Scratch};
-use choral_kernels::Compute;
 use choral_kernels::attention::KvMemory;
+use choral_kernels::{Compute, WorkCounts};
 use std::sync::Arc;
 
 /// Runs a [`Model`] on the CPU.
@@ -65,6 +65,10 @@ impl Executor for CpuExecutor {
             result,
         );
         Ok(())
+    }
+
+    fn work(&self) -> WorkCounts {
+        self.compute.work()
     }
 
     fn run_parallel(&self, n: usize, task: &(dyn Fn(usize) + Sync)) {

@@ -48,7 +48,8 @@ pub(super) struct PrefixCache {
 impl PrefixCache {
     pub(super) fn new(num_blocks: u32) -> Self {
         Self {
-            blocks: HashMap::new(),
+            // Room for all at once: a map that grows would stop a step for it.
+            blocks: HashMap::with_capacity(num_blocks as usize),
             nodes: (0..num_blocks).map(|_| None).collect(),
             idle: BlockList::new(num_blocks),
             num_named: 0,

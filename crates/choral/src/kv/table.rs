@@ -25,6 +25,12 @@ impl BlockTable {
         }
     }
 
+    /// Makes room for `num_blocks` in all, so that growing to them does not allocate.
+    pub(crate) fn reserve(&mut self, num_blocks: usize) {
+        let more = num_blocks.saturating_sub(self.blocks.len());
+        self.blocks.reserve_exact(more);
+    }
+
     pub(crate) fn blocks(&self) -> &[BlockId] {
         &self.blocks
     }

@@ -11,8 +11,8 @@ use choral_formats::ModelFile;
 use choral_kernels::Compute;
 use choral_kernels::activation::silu_mul;
 use choral_kernels::attention::{AttentionShape, KvMemory, Rows, paged_attention};
-use choral_kernels::matmul::Activations;
-use choral_kernels::norm::rms_norm;
+use choral_kernels::matmul::{Activations, Inputs};
+use choral_kernels::norm::{rms_norm, rms_norm_in_place};
 use choral_kernels::rope::rotate_halves;
 use std::sync::Arc;
 
@@ -63,6 +63,28 @@ pub struct Scratch {
     /// `[tokens, 2 * pairs]`: cosines and sines.
     angles: Vec<f32>,
     block_ids: Vec<u32>,
+}
+
+impl Scratch {
+    /// Fills `x` with the normalised residual stream, to which what the last part
+    /// contributed is added first, if any did.
+    fn normalise(
+        &mut self,
+        compute: &Compute,
+        inputs: Inputs,
+        (norm, eps): (&[f32], f32),
+        is_behind: bool,
+    ) {
+        let (width, isa, delta) = (norm.len(), compute.isa(), &self.delta);
+        let hidden = (self.hidden.as_mut_slice(), width);
+        self.x
+            .fill_changing(compute, inputs, width, hidden, |t, hidden, out| {
+                if is_behind {
+                    add(hidden, &delta[t * width..][..width]);
+                }
+                rms_norm(isa, hidden, norm, eps, out);
+            });
+    }
 }
 
 impl Model {
@@ -147,6 +169,7 @@ impl Model {
         let s = scratch;
         let mut block_ids = std::mem::take(&mut s.block_ids);
         block_ids.clear();
+        block_ids.reserve(batch.block_ids.capacity());
         block_ids.extend(batch.block_ids.iter().map(|b| b.0));
         let rows = Rows {
             positions: &batch.positions,
@@ -165,20 +188,21 @@ impl Model {
             self.rope.angles(batch.positions[t], row);
         });
 
+        let eps = spec.norm_eps;
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
+            let (inputs, norm) = (layer.qkv.inputs(), &layer.attention_norm);
+            s.normalise(compute, inputs, (norm, eps), index > 0);
             norms.record(index, |t| &s.hidden[t * width..(t + 1) * width]);
             self.attention(compute, layer, kv, &rows, tokens, s);
-            compute.rows_mut(&mut s.hidden, width, |t, row| {
-                add(row, &s.delta[t * width..][..width]);
-            });
+            let (inputs, norm) = (layer.gate_up.inputs(), &layer.ffn_norm);
+            s.normalise(compute, inputs, (norm, eps), true);
             self.feed_forward(compute, layer, tokens, s);
-            compute.rows_mut(&mut s.hidden, width, |t, row| {
-                add(row, &s.delta[t * width..][..width]);
-            });
         }
+        compute.rows_mut(&mut s.hidden, width, |t, row| {
+            add(row, &s.delta[t * width..][..width]);
+        });
 
-        let isa = compute.isa();
-        let (hidden, eps) = (&s.hidden, spec.norm_eps);
+        let (isa, hidden) = (compute.isa(), &s.hidden);
         let normed = |t: usize, out: &mut [f32]| {
             rms_norm(isa, &hidden[t * width..][..width], &self.norm, eps, out);
         };
@@ -191,7 +215,7 @@ impl Model {
         s.block_ids = block_ids;
     }
 
-    /// Leaves attention's contribution in `s.delta`.
+    /// Makes attention's contribution of the normalised `s.x`, in `s.delta`.
     fn attention(
         &self,
         compute: &Compute,
@@ -202,12 +226,8 @@ impl Model {
         s: &mut Scratch,
     ) {
         let spec = &self.spec;
-        let (width, dim, isa) = (spec.hidden_size, spec.head_dim, compute.isa());
+        let (dim, isa) = (spec.head_dim, compute.isa());
         let (q_width, kv_width) = (spec.q_width(), spec.kv_width());
-        s.x.fill(compute, layer.qkv.inputs(), (tokens, width), |t, out| {
-            let x = &s.hidden[t * width..][..width];
-            rms_norm(isa, x, &layer.attention_norm, spec.norm_eps, out);
-        });
         layer.qkv.forward(compute, &s.x, &mut s.qkv);
 
         let stride = layer.qkv.width();
@@ -218,8 +238,7 @@ impl Model {
             for (part, norm) in [(q, &layer.q_norm), (&mut rest[..kv_width], &layer.k_norm)] {
                 for head in part.chunks_exact_mut(dim) {
                     if let Some(weight) = norm {
-                        let before = head.to_vec();
-                        rms_norm(isa, &before, weight, spec.norm_eps, head);
+                        rms_norm_in_place(isa, head, weight, spec.norm_eps);
                     }
                     rotate_halves(head, cos, sin);
                 }
@@ -248,19 +267,10 @@ impl Model {
         layer.attention_output.forward(compute, &s.x, &mut s.delta);
     }
 
-    /// Leaves the feed-forward part's contribution in `s.delta`.
+    /// Makes the feed-forward part's contribution of the normalised `s.x`, in `s.delta`.
     fn feed_forward(&self, compute: &Compute, layer: &Layer, tokens: usize, s: &mut Scratch) {
         let spec = &self.spec;
-        let (width, ffn, isa) = (spec.hidden_size, spec.ffn_size, compute.isa());
-        s.x.fill(
-            compute,
-            layer.gate_up.inputs(),
-            (tokens, width),
-            |t, out| {
-                let x = &s.hidden[t * width..][..width];
-                rms_norm(isa, x, &layer.ffn_norm, spec.norm_eps, out);
-            },
-        );
+        let (ffn, isa) = (spec.ffn_size, compute.isa());
         layer.gate_up.forward(compute, &s.x, &mut s.gate_up);
         s.x.fill(compute, layer.down.inputs(), (tokens, ffn), |t, out| {
             let (gate, up) = s.gate_up[t * 2 * ffn..][..2 * ffn].split_at(ffn);

@@ -46,6 +46,8 @@ pub fn position_logprobs(
         token_id,
         logprob: (f64::from(logit) - max - log_total) as f32,
     };
+    scratch.best.clear();
+    scratch.best.reserve_exact(vocab_size);
     top_k_of_row(logits, num_top.min(vocab_size), &mut scratch.best);
     scratch.best.sort_unstable_by(best_first);
     Ok(PositionLogprobs {

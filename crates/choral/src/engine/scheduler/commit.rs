@@ -119,6 +119,7 @@ impl Scheduler {
         if has_slot {
             child.table = self.ledger.fork(&parent.table);
             child.num_computed = parent.num_computed;
+            child.reserve();
         }
         let request = child.request;
         let id = self.slab.insert(child);

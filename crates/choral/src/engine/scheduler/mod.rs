@@ -144,6 +144,9 @@ impl Scheduler {
     pub(crate) fn schedule(&mut self, batch: &mut Batch, step: &mut ScheduledStep) {
         batch.clear();
         step.clear();
+        let needed = |&id: &SeqId| self.slab[id].blocks_needed();
+        let num_blocks = self.running.iter().map(needed).sum();
+        batch.block_ids.reserve(num_blocks);
         self.place_decoding(batch, step);
         self.place_prefilling(batch, step);
         self.admit(batch, step);
@@ -265,6 +268,7 @@ impl Scheduler {
         };
         sequence.table = table;
         sequence.num_computed = num_cached;
+        sequence.reserve();
         if readable > 0 && self.ledger.caches_prefixes() {
             self.totals.prefix_query_tokens += sequence.len() as u64;
             self.totals.prefix_hit_tokens += num_cached as u64;

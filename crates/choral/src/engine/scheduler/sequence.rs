@@ -117,6 +117,18 @@ impl Sequence {
         self.len() - self.num_computed
     }
 
+    /// Makes room for all that it may come to hold: steps do not allocate for it.
+    pub(super) fn reserve(&mut self) {
+        let to_come = self.rules.max_new_tokens.saturating_sub(self.output.len());
+        self.output.reserve_exact(to_come);
+        self.table.reserve(self.blocks_needed());
+    }
+
+    /// Blocks that it may come to hold.
+    pub(super) fn blocks_needed(&self) -> usize {
+        self.rules.blocks_needed(self.prompt.len())
+    }
+
     /// Order of service: by age, then by choice.
     pub(super) fn rank(&self) -> (u64, u32) {
         (self.arrival, self.choice)

@@ -82,7 +82,7 @@ impl Candidates {
 
     /// [`fill`](Self::fill) for a row that [`check_row`] has passed.
     pub(crate) fn fill_checked(&mut self, logits: &[f32]) -> Result<(), SampleError> {
-        self.clear();
+        self.clear(logits.len());
         let entry = |(id, &logit): (usize, &f32)| Entry {
             id: id as u32,
             logit,
@@ -106,7 +106,7 @@ impl Candidates {
         if k == 0 || k >= logits.len() {
             return self.fill_checked(logits);
         }
-        self.clear();
+        self.clear(logits.len());
         select::top_k_of_row(logits, k, &mut self.entries);
         self.entries.sort_unstable_by_key(|entry| entry.id);
         self.finish(logits.len())
@@ -121,7 +121,7 @@ impl Candidates {
     ) -> Result<(), SampleError> {
         debug_assert!(ids.is_sorted_by(|a, b| a < b), "ids must ascend");
         let vocab_size = logits.len();
-        self.clear();
+        self.clear(vocab_size);
         for &token_id in ids {
             let &logit = logits
                 .get(token_id as usize)
@@ -169,9 +169,17 @@ impl Candidates {
         self.finish(vocab_size)
     }
 
-    fn clear(&mut self) {
+    /// Empties it, with room for all that a row of `vocab_size` can come to: how many
+    /// tokens a filter leaves differs from step to step, and steps must not allocate.
+    fn clear(&mut self, vocab_size: usize) {
         self.entries.clear();
         self.weights.clear();
+        self.best.clear();
+        self.weighed.clear();
+        self.entries.reserve_exact(vocab_size);
+        self.weights.reserve_exact(vocab_size);
+        self.best.reserve_exact(vocab_size);
+        self.weighed.reserve_exact(vocab_size);
         self.inverse_temperature = 1.0;
     }
 
