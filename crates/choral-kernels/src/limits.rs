@@ -183,12 +183,12 @@ fn instructions(isa: Isa) -> Vec<(&'static str, PeakInput, Multiply)> {
             // SAFETY: `instructions` saw the token, which proves AVX2 and FMA.
             unsafe { x86::fma_256() }
         })),
-        Isa::Avx512(_) | Isa::Amx(_) => {
+        Isa::Avx512(_) | Isa::Avx512Bf16(_) | Isa::Amx(_) => {
             found.push(("AVX-512 VFMADD", PeakInput::F32, |_| {
                 // SAFETY: `instructions` saw a token that proves AVX-512 F.
                 unsafe { x86::fma_512() }
             }));
-            if is_x86_feature_detected!("avx512bf16") {
+            if !matches!(isa, Isa::Avx512(_)) && is_x86_feature_detected!("avx512bf16") {
                 found.push(("AVX-512 VDPBF16PS", PeakInput::Bf16, |_| {
                     // SAFETY: detected above, and AVX-512 F by the token.
                     unsafe { x86::dot_bf16() }
