@@ -23,6 +23,7 @@ pub use plan::{EnginePlan, PlanOptions};
 pub use spec::{DecoderSpec, RopeScaling, RopeSpec, Stored};
 
 use choral_formats::{Dtype, FormatError, ModelFile, TensorSource};
+use choral_kernels::Isa;
 use choral_kernels::matmul::Element;
 use std::path::PathBuf;
 
@@ -50,11 +51,15 @@ impl Numeric {
         }
     }
 
-    /// What is chosen for a model where nothing is said: `q8` for quantised files,
-    /// for int8 products are four times as fast as f32 ones on CPUs without
-    /// matrix tiles; `bf16` for others.
+    /// What is chosen for a model where nothing is said: the fastest that the file and
+    /// this CPU allow. That is `q8` for quantised files, because int8 products are
+    /// four times as fast as f32 ones, but not on CPUs with matrix tiles, where bf16
+    /// is faster still; and `bf16` for files of floats.
+    ///
+    /// What counts is the CPU, not the instruction set that was asked for: one CPU
+    /// gives one text.
     pub fn default_for(file: &ModelFile, spec: &DecoderSpec) -> Self {
-        if loader::is_quantised(file, spec) {
+        if loader::is_quantised(file, spec) && !Isa::detect().has_tiles() {
             Self::Q8
         } else {
             Self::Bf16
