@@ -34,6 +34,10 @@ pub(crate) trait Simd: Copy {
     fn load_bf16(self, src: &[u16; LANES]) -> Self::V;
     /// Widens sixteen pairs of bf16: the first of each pair, and the second.
     fn load_bf16_pairs(self, src: &[u16; 2 * LANES]) -> (Self::V, Self::V);
+    /// Widens sixteen f16.
+    fn widen_f16(self, src: &[u16; LANES]) -> Self::V;
+    /// Sixteen small integers as floats.
+    fn widen_i8(self, src: &[i8; LANES]) -> Self::V;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;

@@ -14,6 +14,7 @@ mod plan;
 mod rope_config;
 mod spec;
 
+pub use choral_kernels::attention::{KvType, KvTypes};
 pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;
 pub use hyper::{Hyper, Key};
@@ -31,7 +32,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Numeric {
     /// Weights and activations of matrix products rounded to bf16, sums in f32;
-    /// keys and values in bf16.
+    /// keys and values in bf16 unless said.
     Bf16,
     /// Quantised weights stay integers and are multiplied with activations that are
     /// quantised to int8 in blocks of 32; weights stored as floats as in `Bf16`.
@@ -63,6 +64,14 @@ impl Numeric {
         } else {
             Self::Bf16
         }
+    }
+
+    /// What keys and values are kept as unless said.
+    pub fn kv_types(self) -> KvTypes {
+        KvTypes::both(match self {
+            Self::Bf16 | Self::Q8 => KvType::Bf16,
+            Self::F32 => KvType::F32,
+        })
     }
 
     /// What numbers that are not integers are kept as.
