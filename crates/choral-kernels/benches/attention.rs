@@ -3,8 +3,9 @@
 //! `cargo bench -p choral-kernels --bench attention`. Heads are those of a 1.1B model
 //! (32 queries, 4 keys and values, of 64). Bytes are the keys and values in view.
 
-use choral_kernels::attention::{AttentionShape, BLOCK, KvMemory, Rows, paged_attention};
-use choral_kernels::matmul::Element;
+use choral_kernels::attention::{
+    AttentionShape, BLOCK, KvMemory, KvType, KvTypes, Rows, paged_attention,
+};
 use choral_kernels::{Compute, Isa};
 use divan::Bencher;
 use divan::counter::BytesCount;
@@ -38,7 +39,8 @@ fn attend(bencher: Bencher<'_, '_>, case: Case) {
     let compute = Compute::new(isa, threads);
     let per_sequence = case.length.div_ceil(BLOCK);
     let blocks = case.sequences * per_sequence;
-    let mut memory = KvMemory::new(Element::Bf16, blocks, KV_HEADS, DIM).expect("memory");
+    let types = KvTypes::both(KvType::Bf16);
+    let mut memory = KvMemory::new(types, blocks, KV_HEADS, DIM).expect("memory");
 
     let sequences = 0..=case.sequences as u32;
     let cu_blocks: Vec<u32> = sequences.clone().map(|s| s * per_sequence as u32).collect();
@@ -71,11 +73,12 @@ fn attend(bencher: Bencher<'_, '_>, case: Case) {
         heads: HEADS,
         scale: 0.125,
         window: None,
+        sinks: None,
     };
     let width = HEADS * DIM;
     let q = vec![0.5; positions.len() * width];
     let mut out = vec![0.0; positions.len() * width];
-    let bytes = blocks * KvMemory::block_bytes(Element::Bf16, KV_HEADS, DIM);
+    let bytes = blocks * types.block_bytes(KV_HEADS, DIM);
     bencher
         .counter(BytesCount::new(bytes))
         .bench_local(|| paged_attention(&compute, &shape, &memory, &rows, (&q, width), &mut out));
