@@ -349,8 +349,10 @@ impl Step<'_> {
             simd: S, range.clone(), |first, N|
             scores::<S, _, N>(simd, self.q, &keys, first, &mut weights)
         ));
-        // By how much the largest score grows, one lane a query.
+        // By how much the largest score grows, one lane a query. Seldom at all, after
+        // the first blocks: then nothing waits for the scores to be compared.
         let mut growth = [0.0_f32; LANES];
+        let mut grows = false;
         for i in range.clone() {
             let (lo, hi) = seen[i];
             if lo < hi {
@@ -359,13 +361,19 @@ impl Step<'_> {
                     score = simd.keep(score, lo, hi, f32::NEG_INFINITY);
                     simd.store(score, &mut weights[i]);
                 }
-                let (old, block) = (tile.largest[i], simd.largest(score));
-                tile.largest[i] = if block > old { block } else { old };
-                growth[i] = old - tile.largest[i];
+                let old = tile.largest[i];
+                if simd.any_above(score, simd.splat(old)) {
+                    let block = simd.largest(score);
+                    tile.largest[i] = if block > old { block } else { old };
+                    growth[i] = old - tile.largest[i];
+                    grows = true;
+                }
             }
         }
-        let mut rescale = [0.0_f32; LANES];
-        simd.store(simd.exp(simd.load(&growth)), &mut rescale);
+        let mut rescale = [1.0_f32; LANES];
+        if grows {
+            simd.store(simd.exp(simd.load(&growth)), &mut rescale);
+        }
         for i in range.clone() {
             let (lo, hi) = seen[i];
             if lo < hi {
