@@ -208,7 +208,7 @@ mod tests {
         let end = x.clamp(-12.0, 12.0);
         let h = (12.0 - end) / f64::from(steps);
         let f = |i: i32| (-(end + h * f64::from(i)).powi(2)).exp();
-        let inner: f64 = (1..steps).map(|i| if i % 2 == 1 { 4.0 } else { 2.0 } * f(i)).sum();
+        let inner: f64 = (1..steps).map(|i| f64::from(4 - 2 * ((i + 1) % 2)) * f(i)).sum();
         2.0 / std::f64::consts::PI.sqrt() * h / 3.0 * (f(0) + inner + f(steps))
     }
 
@@ -232,9 +232,11 @@ mod tests {
                 let (g, u) = (f64::from(gate[i]), f64::from(up[i]));
                 for (got, u) in [(plain[i], None), (gated[i], Some(u))] {
                     let exact = exact(activation, g, u);
-                    // Far below zero a tanh of 1 - 1e-8 is 1: differences are absolute.
+                    // Far below zero a tanh of 1 - 1e-8 is 1: differences are absolute,
+                    // and multiplied by the other input.
                     let error = (f64::from(got) - exact).abs();
-                    assert!(error <= 2e-6 * exact.abs().max(0.1), "{activation:?} {g} {u:?}");
+                    let size = exact.abs().max(0.3) * u.unwrap_or(1.0).abs().max(1.0);
+                    assert!(error <= 2e-6 * size, "{activation:?} {g} {u:?}");
                 }
             }
             for isa in Isa::available() {

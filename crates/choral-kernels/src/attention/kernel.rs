@@ -4,6 +4,7 @@ use super::kv_type::GROUP;
 use super::store::{Bf16, F16, F32, Numbers, Q8, Side, Stored};
 use super::tasks::{TILE, Task};
 use super::{AttentionShape, BLOCK, KvMemory, Rows};
+use crate::activation::cap_lanes;
 use crate::isa::Kernel;
 use crate::shared::SharedSlice;
 use crate::simd::{LANES, Simd};
@@ -162,6 +163,7 @@ impl Attend<'_> {
                     values,
                     place: place(block),
                     block,
+                    softcap: self.shape.softcap,
                 };
                 let out = &mut out[t * TILE * vectors..(t + 1) * TILE * vectors];
                 step.gather(simd, tile, out, vectors, range);
@@ -221,6 +223,7 @@ struct Step<'a> {
     /// The tile of keys and of values.
     place: usize,
     block: usize,
+    softcap: Option<f32>,
 }
 
 /// A tile of keys or of values.
@@ -349,23 +352,35 @@ impl Step<'_> {
             simd: S, range.clone(), |first, N|
             scores::<S, _, N>(simd, self.q, &keys, first, &mut weights)
         ));
-        // By how much the largest score grows, one lane a query.
+        // By how much the largest score grows, one lane a query. Seldom at all, after
+        // the first blocks: then nothing waits for the scores to be compared.
         let mut growth = [0.0_f32; LANES];
+        let mut grows = false;
         for i in range.clone() {
             let (lo, hi) = seen[i];
             if lo < hi {
                 let mut score = simd.load(&weights[i]);
+                if let Some(cap) = self.softcap {
+                    score = cap_lanes(simd, cap, score);
+                    simd.store(score, &mut weights[i]);
+                }
                 if (lo, hi) != (0, BLOCK) {
                     score = simd.keep(score, lo, hi, f32::NEG_INFINITY);
                     simd.store(score, &mut weights[i]);
                 }
-                let (old, block) = (tile.largest[i], simd.largest(score));
-                tile.largest[i] = if block > old { block } else { old };
-                growth[i] = old - tile.largest[i];
+                let old = tile.largest[i];
+                if simd.any_above(score, simd.splat(old)) {
+                    let block = simd.largest(score);
+                    tile.largest[i] = if block > old { block } else { old };
+                    growth[i] = old - tile.largest[i];
+                    grows = true;
+                }
             }
         }
-        let mut rescale = [0.0_f32; LANES];
-        simd.store(simd.exp(simd.load(&growth)), &mut rescale);
+        let mut rescale = [1.0_f32; LANES];
+        if grows {
+            simd.store(simd.exp(simd.load(&growth)), &mut rescale);
+        }
         for i in range.clone() {
             let (lo, hi) = seen[i];
             if lo < hi {

@@ -34,6 +34,8 @@ mod unpack;
 
 pub use activations::{Activations, Inputs};
 #[cfg(target_arch = "x86_64")]
+pub(crate) use amx::multiply_tiles;
+#[cfg(target_arch = "x86_64")]
 pub(crate) use bf16_dot::agrees as dot_agrees;
 pub use int8::{IntegerBlock, reference_int8};
 pub use quant::{Format, RowCodes, Shape as CodeShape};

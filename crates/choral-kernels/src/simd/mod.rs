@@ -55,6 +55,9 @@ pub(crate) trait Simd: Copy {
     /// Lanes `lo..hi` of `v`, `fill` elsewhere.
     fn keep(self, v: Self::V, lo: usize, hi: usize, fill: f32) -> Self::V;
 
+    /// Whether a lane of `a` is greater than that of `b`.
+    fn any_above(self, a: Self::V, b: Self::V) -> bool;
+
     /// Hints that the line at `address` will be read; never faults.
     fn prefetch<T>(self, address: *const T);
 

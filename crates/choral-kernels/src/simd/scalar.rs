@@ -102,5 +102,10 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn any_above(self, a: Self::V, b: Self::V) -> bool {
+        (0..LANES).any(|i| a[i] > b[i])
+    }
+
+    #[inline(always)]
     fn prefetch<T>(self, _: *const T) {}
 }

@@ -147,6 +147,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn any_above(self, a: Self::V, b: Self::V) -> bool {
+        lanes!(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) != 0)
+    }
+
+    #[inline(always)]
     fn prefetch<T>(self, address: *const T) {
         lanes!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
     }
@@ -310,6 +315,15 @@ impl Simd for Avx2 {
                 _mm256_blendv_ps(fill, v[0], inside[0]),
                 _mm256_blendv_ps(fill, v[1], inside[1]),
             ]
+        })
+    }
+
+    #[inline(always)]
+    fn any_above(self, a: Self::V, b: Self::V) -> bool {
+        lanes!({
+            let lo = _mm256_cmp_ps::<_CMP_GT_OQ>(a[0], b[0]);
+            let hi = _mm256_cmp_ps::<_CMP_GT_OQ>(a[1], b[1]);
+            _mm256_movemask_ps(_mm256_or_ps(lo, hi)) != 0
         })
     }
 
