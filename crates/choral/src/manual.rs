@@ -169,7 +169,7 @@ impl Decoder {
         let spec = (architecture.spec)(&hyper)?;
         let numeric = numeric.unwrap_or_else(|| Numeric::default_for(&file, &spec));
         let compute = Compute::new(Isa::detect(), Machine::here().compute_threads());
-        let model = Arc::new(Model::load(&Arc::new(file), numeric, &compute)?);
+        let model = Arc::new(Model::load(&Arc::new(file), numeric, None, &compute)?);
         let scratch = Mutex::new(Scratch::default());
         Ok(Self {
             model,

@@ -65,7 +65,7 @@ impl Setup {
     fn start(&self) -> Engine {
         let file = Arc::new(ModelFile::open(golden().join("hf")).expect("a good model"));
         let compute = Compute::new(self.isa.unwrap_or_else(Isa::detect), self.num_threads);
-        let model = Model::load(&file, self.numeric, &compute).expect("a good model");
+        let model = Model::load(&file, self.numeric, None, &compute).expect("a good model");
         let executor = CpuExecutor::new(Arc::new(model), compute, self.num_blocks);
         let executor = executor.expect("little memory");
         let parts = EngineParts {

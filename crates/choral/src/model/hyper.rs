@@ -46,6 +46,7 @@ pub(super) enum Source<'a> {
 #[derive(Debug)]
 pub struct Hyper<'a> {
     pub(super) source: Source<'a>,
+    pub(super) architecture: &'static Architecture,
 }
 
 impl<'a> Hyper<'a> {
@@ -59,7 +60,7 @@ impl<'a> Hyper<'a> {
                 let prefix = gguf.architecture()?;
                 let arch = arch::by_gguf(prefix).ok_or_else(|| unknown(prefix, |a| a.gguf))?;
                 let source = Source::Gguf { file: gguf, prefix };
-                Ok((arch, Self { source }))
+                Ok((arch, Self::new(source, arch)))
             }
             ModelFile::Hf(dir) => {
                 let classes: Vec<&str> = dir.config.required("architectures")?;
@@ -68,8 +69,15 @@ impl<'a> Hyper<'a> {
                     .find_map(|class| arch::by_hf(class))
                     .ok_or_else(|| unknown(&classes.join(", "), |a| a.hf))?;
                 let source = Source::Hf(dir);
-                Ok((arch, Self { source }))
+                Ok((arch, Self::new(source, arch)))
             }
+        }
+    }
+
+    fn new(source: Source<'a>, architecture: &'static Architecture) -> Self {
+        Self {
+            source,
+            architecture,
         }
     }
 

@@ -9,7 +9,6 @@ use super::{
     DecoderSpec, Ffn, LayerSpec, ModelError, MoeSpec, NormKind, Numeric, Placement, QkNorm,
     RopeScaling, Scheme, Stored,
 };
-use crate::arch::Architecture;
 use crate::nn::{Attention, Embedding, Linear, Mlp, Moe, Norm, Rope, SharedExpert};
 use choral_formats::{Dtype, ModelFile};
 use choral_kernels::Compute;
@@ -39,7 +38,7 @@ pub(super) fn load(
     let (architecture, hyper) = Hyper::open(file)?;
     let spec = (architecture.spec)(&hyper)?;
     let loader = Loader {
-        tensors: Tensors::new(file, architecture, &spec),
+        tensors: Tensors::new(file, &spec),
         scheme: Scheme::of(file),
         spec: &spec,
         numeric,
@@ -75,13 +74,8 @@ pub(super) fn load(
 /// Bytes of all weights of a file packed for `numeric`, as
 /// [`Model::weight_bytes`] counts them. Tensors that are missing count as floats:
 /// loading will name them.
-pub(super) fn packed_bytes(
-    file: &ModelFile,
-    architecture: &'static Architecture,
-    spec: &DecoderSpec,
-    numeric: Numeric,
-) -> u64 {
-    let tensors = Tensors::new(file, architecture, spec);
+pub(super) fn packed_bytes(file: &ModelFile, spec: &DecoderSpec, numeric: Numeric) -> u64 {
+    let tensors = Tensors::new(file, spec);
     let bytes = matrices(spec).map(|(role, at, shape, _)| {
         kept(role, tensors.dtype(role, at, shape), numeric).bytes(shape)
     });
@@ -90,12 +84,8 @@ pub(super) fn packed_bytes(
 
 /// Whether most of a file's weights are of quantised types that kernels multiply as
 /// they are.
-pub(super) fn is_quantised(
-    file: &ModelFile,
-    architecture: &'static Architecture,
-    spec: &DecoderSpec,
-) -> bool {
-    let tensors = Tensors::new(file, architecture, spec);
+pub(super) fn is_quantised(file: &ModelFile, spec: &DecoderSpec) -> bool {
+    let tensors = Tensors::new(file, spec);
     let (mut quantised, mut all) = (0_u64, 0_u64);
     for (role, at, shape, _) in matrices(spec) {
         let weights = (shape[0] as u64).saturating_mul(shape[1] as u64);
@@ -130,6 +120,11 @@ fn matrices(spec: &DecoderSpec) -> impl Iterator<Item = Matrix> + '_ {
         shape,
         Stored::IfPresent,
     )])
+}
+
+/// Their shapes.
+pub(super) fn shapes(spec: &DecoderSpec) -> impl Iterator<Item = Shape> + '_ {
+    matrices(spec).map(|(_, _, shape, _)| shape)
 }
 
 impl DecoderSpec {

@@ -22,8 +22,8 @@ pub use hyper::{ExpertKeys, Hyper, Key};
 pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
 pub use spec::{
-    Activation, AttentionSpec, DecoderSpec, Ffn, FfnSpec, Keys, LayerSpec, MoeSpec, NormKind,
-    NormSpec, Placement, QkNorm, RopeScaling, RopeSpec, Scheme, Stored,
+    Activation, AttentionSpec, DecoderSpec, Ffn, FfnSpec, Keys, LayerSpec, MoeSpec, Names,
+    NormKind, NormSpec, Placement, QkNorm, RopeScaling, RopeSpec, Scheme, Stored,
 };
 
 use choral_formats::{Dtype, FormatError, ModelFile, TensorSource};

@@ -1,7 +1,6 @@
 //! What tensors are called in either file format, unless a family says otherwise.
 
-use super::Scheme;
-use crate::arch::Architecture;
+use super::{Names, Scheme};
 use choral_formats::ModelFile;
 
 /// What a tensor is for.
@@ -100,10 +99,10 @@ impl Scheme {
 impl Role {
     /// The tensor's name without `.weight` or `.bias`; empty if files of that scheme
     /// do not have it.
-    pub(super) fn name(self, architecture: &Architecture, scheme: Scheme, at: At) -> String {
+    pub(super) fn name(self, names: &Names, scheme: Scheme, at: At) -> String {
         let own = match scheme {
-            Scheme::Gguf => architecture.gguf_names,
-            Scheme::Hf => architecture.hf_names,
+            Scheme::Gguf => names.gguf,
+            Scheme::Hf => names.hf,
         };
         let pattern = own
             .iter()

@@ -7,7 +7,6 @@
 
 use super::names::{At, Role};
 use super::{DecoderSpec, ModelError, Scheme, Stored};
-use crate::arch::Architecture;
 use choral_formats::{
     Dtype, FormatError, ModelFile, TensorInfo, TensorSource, TensorView, dequantize,
 };
@@ -21,7 +20,6 @@ pub(super) type Shape = [usize; 2];
 pub(super) struct Tensors<'a> {
     file: &'a ModelFile,
     scheme: Scheme,
-    architecture: &'static Architecture,
     spec: &'a DecoderSpec,
     used: RefCell<HashSet<String>>,
 }
@@ -94,13 +92,11 @@ pub(super) enum Rows<'a> {
 impl<'a> Tensors<'a> {
     pub(super) fn new(
         file: &'a ModelFile,
-        architecture: &'static Architecture,
         spec: &'a DecoderSpec,
     ) -> Self {
         Self {
             file,
             scheme: Scheme::of(file),
-            architecture,
             spec,
             used: RefCell::default(),
         }
@@ -112,7 +108,7 @@ impl<'a> Tensors<'a> {
 
     /// The full name of a tensor's part: `weight` or `bias`.
     pub(super) fn name(&self, role: Role, at: At, part: &str) -> String {
-        let name = role.name(self.architecture, self.scheme, at);
+        let name = role.name(&self.spec.names, self.scheme, at);
         match (role, self.scheme, part) {
             // These are parameters by themselves, not modules that have some.
             (Role::Sinks | Role::ExpertGateUp, Scheme::Hf, "weight") => name,

@@ -3,8 +3,8 @@
 mod parts;
 
 pub use parts::{
-    Activation, AttentionSpec, Ffn, FfnSpec, LayerSpec, MoeSpec, NormKind, NormSpec, Placement,
-    QkNorm, RopeScaling, RopeSpec, Scheme, Stored,
+    Activation, AttentionSpec, Ffn, FfnSpec, LayerSpec, MoeSpec, Names, NormKind, NormSpec,
+    Placement, QkNorm, RopeScaling, RopeSpec, Scheme, Stored,
 };
 
 use super::{Hyper, Key, ModelError};
@@ -66,6 +66,8 @@ pub struct DecoderSpec {
     pub interleaved_in: &'static [Scheme],
     /// Whether safetensors files store matrices as `[inputs, outputs]`.
     pub hf_transposed: bool,
+    /// The family's own names of tensors, by format.
+    pub names: Names,
 }
 
 /// What a family calls the settings that all have.
@@ -199,6 +201,10 @@ impl DecoderSpec {
             ffn_bias: Stored::IfPresent,
             interleaved_in: &[],
             hf_transposed: false,
+            names: Names {
+                gguf: hyper.architecture.gguf_names,
+                hf: hyper.architecture.hf_names,
+            },
         })
     }
 

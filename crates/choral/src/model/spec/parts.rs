@@ -1,5 +1,7 @@
 //! The parts that decoders are made of, as data.
 
+use crate::model::Role;
+
 pub use choral_kernels::activation::Activation;
 
 /// The two naming schemes of tensors and settings.
@@ -9,6 +11,15 @@ pub enum Scheme {
     Gguf,
     /// A Hugging Face directory's.
     Hf,
+}
+
+/// Tensors that a family calls otherwise than Llama does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Names {
+    /// In GGUF files.
+    pub gguf: &'static [(Role, &'static str)],
+    /// In safetensors files.
+    pub hf: &'static [(Role, &'static str)],
 }
 
 /// Whether a family's files hold a tensor.
