@@ -46,7 +46,12 @@ pub fn activate(isa: Isa, activation: Activation, x: &[f32], out: &mut [f32]) {
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn activate_gated(isa: Isa, activation: Activation, (gate, up): (&[f32], &[f32]), out: &mut [f32]) {
+pub fn activate_gated(
+    isa: Isa,
+    activation: Activation,
+    (gate, up): (&[f32], &[f32]),
+    out: &mut [f32],
+) {
     assert!(
         gate.len() == up.len() && gate.len() == out.len(),
         "lengths of an activation"
@@ -143,7 +148,10 @@ fn gelu<S: Simd>(simd: S, x: S::V) -> S::V {
         sum = simd.fma(sum, t, simd.splat(c));
     }
     let minus_square = simd.mul(z, simd.sub(simd.splat(0.0), z));
-    let half = simd.mul(simd.mul(simd.mul(sum, t), simd.exp(minus_square)), simd.splat(0.5));
+    let half = simd.mul(
+        simd.mul(simd.mul(sum, t), simd.exp(minus_square)),
+        simd.splat(0.5),
+    );
     simd.sub(simd.max(simd.splat(0.0), x), simd.mul(magnitude, half))
 }
 
@@ -208,7 +216,9 @@ mod tests {
         let end = x.clamp(-12.0, 12.0);
         let h = (12.0 - end) / f64::from(steps);
         let f = |i: i32| (-(end + h * f64::from(i)).powi(2)).exp();
-        let inner: f64 = (1..steps).map(|i| f64::from(4 - 2 * ((i + 1) % 2)) * f(i)).sum();
+        let inner: f64 = (1..steps)
+            .map(|i| f64::from(4 - 2 * ((i + 1) % 2)) * f(i))
+            .sum();
         2.0 / std::f64::consts::PI.sqrt() * h / 3.0 * (f(0) + inner + f(steps))
     }
 
@@ -256,7 +266,10 @@ mod tests {
             softcap(Isa::Scalar, cap, &mut want);
             for (got, x) in want.iter().zip(&x) {
                 let exact = f64::from(cap) * (f64::from(*x) / f64::from(cap)).tanh();
-                assert!((f64::from(*got) - exact).abs() <= 4e-7 * f64::from(cap), "{x}");
+                assert!(
+                    (f64::from(*got) - exact).abs() <= 4e-7 * f64::from(cap),
+                    "{x}"
+                );
             }
             for isa in Isa::available() {
                 let mut got = x.clone();
@@ -269,7 +282,12 @@ mod tests {
     #[test]
     fn nan_stays_nan() {
         let mut out = [0.0];
-        activate_gated(Isa::detect(), Activation::Silu, (&[f32::NAN], &[1.0]), &mut out);
+        activate_gated(
+            Isa::detect(),
+            Activation::Silu,
+            (&[f32::NAN], &[1.0]),
+            &mut out,
+        );
         assert!(out[0].is_nan());
     }
 }

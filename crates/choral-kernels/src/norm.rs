@@ -38,7 +38,13 @@ pub fn rms_norm_in_place(isa: Isa, x: &mut [f32], weight: &[f32], eps: f32) {
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn layer_norm(isa: Isa, x: &[f32], (weight, bias): (&[f32], &[f32]), eps: f32, out: &mut [f32]) {
+pub fn layer_norm(
+    isa: Isa,
+    x: &[f32],
+    (weight, bias): (&[f32], &[f32]),
+    eps: f32,
+    out: &mut [f32],
+) {
     assert!(
         x.len() == weight.len() && x.len() == bias.len() && x.len() == out.len(),
         "lengths of a norm"
@@ -171,12 +177,18 @@ mod tests {
     #[test]
     fn a_layer_norm_equals_its_formula_and_every_instruction_set_agrees() {
         for len in [1, 5, 16, 24, 33, 768] {
-            let x: Vec<f32> = (0..len).map(|i| (i as f32 * 0.37).sin() * 3.0 + 1.5).collect();
+            let x: Vec<f32> = (0..len)
+                .map(|i| (i as f32 * 0.37).sin() * 3.0 + 1.5)
+                .collect();
             let weight: Vec<f32> = (0..len).map(|i| 1.0 + i as f32 / 100.0).collect();
             let bias: Vec<f32> = (0..len).map(|i| i as f32 / 50.0 - 1.0).collect();
             let n = len as f64;
             let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
-            let variance = x.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
+            let variance = x
+                .iter()
+                .map(|&x| (f64::from(x) - mean).powi(2))
+                .sum::<f64>()
+                / n;
             let mut want = vec![0.0; len];
             layer_norm(Isa::Scalar, &x, (&weight, &bias), 1e-5, &mut want);
             for i in 0..len {

@@ -111,7 +111,9 @@ impl Case {
                             .sum();
                         let score = dot / (dim as f64).sqrt();
                         let capped = |cap: f64| cap * (score / cap).tanh();
-                        self.softcap.map_or(score, |cap| capped(f64::from(cap))).exp()
+                        self.softcap
+                            .map_or(score, |cap| capped(f64::from(cap)))
+                            .exp()
                     })
                     .collect();
                 let sink = self.sinks.map_or(0.0, |s| f64::from(s[h]).exp());

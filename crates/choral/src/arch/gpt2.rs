@@ -3,9 +3,7 @@
 //! Source: Hugging Face `modeling_gpt2.py`.
 
 use super::Architecture;
-use crate::model::{
-    Activation, DecoderSpec, Hyper, Key, Keys, ModelError, NormKind, Role, Stored,
-};
+use crate::model::{Activation, DecoderSpec, Hyper, Key, Keys, ModelError, NormKind, Role, Stored};
 
 pub(super) static GPT2: Architecture = Architecture {
     name: "gpt2",

@@ -2,9 +2,7 @@
 //! Source: Hugging Face `modeling_gpt_oss.py`; llama.cpp's `gpt-oss`.
 
 use super::Architecture;
-use crate::model::{
-    Activation, DecoderSpec, ExpertKeys, Hyper, Key, ModelError, Role, Stored,
-};
+use crate::model::{Activation, DecoderSpec, ExpertKeys, Hyper, Key, ModelError, Role, Stored};
 
 pub(super) static GPT_OSS: Architecture = Architecture {
     name: "gpt_oss",

@@ -20,7 +20,10 @@ fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
     spec.attention_output_bias = spec.qkv_bias;
     spec.ffn_bias = hyper.hf_bool("mlp_bias", false).map(Stored::if_set)?;
     spec.set_windows(hyper.qwen_windows(spec.num_layers)?);
-    let interval = hyper.hf_usize("no_rope_layer_interval")?.unwrap_or(4).max(1);
+    let interval = hyper
+        .hf_usize("no_rope_layer_interval")?
+        .unwrap_or(4)
+        .max(1);
     let rotates = hyper.hf_flags("no_rope_layers", spec.num_layers)?;
     for (index, layer) in spec.layers.iter_mut().enumerate() {
         let by_interval = !(index + 1).is_multiple_of(interval);

@@ -2,9 +2,7 @@
 //! Source: Hugging Face `modeling_starcoder2.py`.
 
 use super::Architecture;
-use crate::model::{
-    Activation, DecoderSpec, Hyper, Key, Keys, ModelError, NormKind, Role, Stored,
-};
+use crate::model::{Activation, DecoderSpec, Hyper, Key, Keys, ModelError, NormKind, Role, Stored};
 
 pub(super) static STARCODER2: Architecture = Architecture {
     name: "starcoder2",

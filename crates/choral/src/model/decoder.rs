@@ -250,7 +250,8 @@ impl Model {
                 stream.is_behind = true;
                 Self::feed_forward(compute, layer, layer.ffn_norm.as_ref(), s);
             }
-            s.stream.normalise_delta(compute, layer.post_ffn_norm.as_ref());
+            s.stream
+                .normalise_delta(compute, layer.post_ffn_norm.as_ref());
             s.stream.is_behind = true;
         }
         s.stream.catch_up(compute);

@@ -2,9 +2,7 @@
 //!
 //! Owns how a setting is found and what its value may be. Knows no family.
 
-use super::{
-    Activation, Keys, ModelError, MoeSpec, RopeScaling, RopeSpec, Stored, rope_config,
-};
+use super::{Activation, Keys, ModelError, MoeSpec, RopeScaling, RopeSpec, Stored, rope_config};
 use crate::arch::{self, Architecture};
 use choral_formats::{FormatError, Gguf, HfDir, ModelFile, TensorSource};
 use std::fmt::Display;

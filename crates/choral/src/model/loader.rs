@@ -114,12 +114,7 @@ type Matrix = (Role, At, Shape, Stored);
 fn matrices(spec: &DecoderSpec) -> impl Iterator<Item = Matrix> + '_ {
     let layers = (0..spec.num_layers).flat_map(|layer| spec.layer_matrices(layer));
     let shape = [spec.vocab_size, spec.hidden_size];
-    layers.chain([(
-        spec.output_role(),
-        At::default(),
-        shape,
-        Stored::IfPresent,
-    )])
+    layers.chain([(spec.output_role(), At::default(), shape, Stored::IfPresent)])
 }
 
 /// Their shapes.
@@ -149,8 +144,14 @@ impl DecoderSpec {
     fn ffn_matrices(&self, at: At, roles: [Role; 3], size: usize) -> Vec<Matrix> {
         let [gate, up, down] = roles;
         let (hidden, bias) = (self.hidden_size, self.ffn_bias);
-        let inner = if self.ffn.gated { vec![gate, up] } else { vec![up] };
-        let inner = inner.into_iter().map(|role| (role, at, [size, hidden], bias));
+        let inner = if self.ffn.gated {
+            vec![gate, up]
+        } else {
+            vec![up]
+        };
+        let inner = inner
+            .into_iter()
+            .map(|role| (role, at, [size, hidden], bias));
         inner.chain([(down, at, [hidden, size], bias)]).collect()
     }
 
@@ -176,7 +177,12 @@ impl DecoderSpec {
 
     fn shared_router(&self, layer: usize) -> Matrix {
         let shape = [1, self.hidden_size];
-        (Role::SharedRouter, At::layer(layer), shape, Stored::IfPresent)
+        (
+            Role::SharedRouter,
+            At::layer(layer),
+            shape,
+            Stored::IfPresent,
+        )
     }
 
     /// The experts of a layer that has some.
@@ -217,9 +223,17 @@ impl Loader<'_> {
     fn check(&self) -> Result<(), ModelError> {
         let s = self.spec;
         let find = |role, at, shape| self.tensors.matrix(role, at, shape).map(|_| ());
-        find(Role::Embedding, At::default(), [s.vocab_size, s.hidden_size])?;
+        find(
+            Role::Embedding,
+            At::default(),
+            [s.vocab_size, s.hidden_size],
+        )?;
         if s.learned_positions {
-            find(Role::Positions, At::default(), [s.max_context, s.hidden_size])?;
+            find(
+                Role::Positions,
+                At::default(),
+                [s.max_context, s.hidden_size],
+            )?;
         }
         for (role, at, shape, _) in matrices(s) {
             find(role, at, shape)?;
@@ -294,7 +308,10 @@ impl Loader<'_> {
         }
         packed.ok_or_else(|| ModelError::NoMemory {
             what: "packed weights",
-            bytes: parts.iter().map(|part| kept(part).bytes(part.1.shape())).sum(),
+            bytes: parts
+                .iter()
+                .map(|part| kept(part).bytes(part.1.shape()))
+                .sum(),
         })
     }
 
@@ -408,7 +425,9 @@ impl Loader<'_> {
         let shape = [self.spec.vocab_size, self.spec.hidden_size];
         let place = self.tensors.matrix(role, At::default(), shape)?;
         // Only an output matrix of its own can have a bias.
-        let bias = self.tensors.bias(role, At::default(), shape[0], Stored::IfPresent)?;
+        let bias = self
+            .tensors
+            .bias(role, At::default(), shape[0], Stored::IfPresent)?;
         Ok(Linear::new(self.pack(&[(role, place)])?, bias))
     }
 
@@ -436,7 +455,14 @@ impl Loader<'_> {
                         (Role::RopeShort, short)
                     };
                     // The other list is there for another context.
-                    divisors(if is_long { Role::RopeShort } else { Role::RopeLong }, pairs)?;
+                    divisors(
+                        if is_long {
+                            Role::RopeShort
+                        } else {
+                            Role::RopeLong
+                        },
+                        pairs,
+                    )?;
                     match divisors(role, pairs)? {
                         None if own.is_empty() => {
                             return Err(self.tensors.missing(role, at, "weight"));

@@ -139,7 +139,10 @@ impl DecoderSpec {
         let ffn = self.ffn.size;
         // Inputs of products (of a part, of attention's output, of a feed-forward
         // part's), each padded.
-        let inputs: usize = [hidden, q, ffn].map(|n| n.next_multiple_of(32)).iter().sum();
+        let inputs: usize = [hidden, q, ffn]
+            .map(|n| n.next_multiple_of(32))
+            .iter()
+            .sum();
         let angles: usize = self.ropes.iter().map(|rope| rope.dim).sum();
         // Residual stream and what is added to it, q k v, attention's output, gate
         // and up.

@@ -5,7 +5,7 @@ mod tests;
 
 use super::hyper::{Hyper, Key, Source};
 use super::{ModelError, RopeScaling};
-use choral_formats::JsonObject;
+use choral_formats::{JsonObject, TensorSource as _};
 
 /// `0.1 ln(factor) + 1`, from the `YaRN` paper.
 fn yarn_attention_factor(factor: f64) -> f64 {
@@ -202,7 +202,9 @@ fn hf_long(config: &JsonObject, scaling: &JsonObject) -> Result<RopeScaling, Mod
     let list = |key: &str| -> Result<Vec<f32>, ModelError> {
         let list: Vec<f64> = scaling.required(key)?;
         if list.is_empty() || !list.iter().all(|x| x.is_finite() && *x > 0.0) {
-            return Err(scaling.invalid(key, "positive numbers", "others, or none").into());
+            return Err(scaling
+                .invalid(key, "positive numbers", "others, or none")
+                .into());
         }
         Ok(list.into_iter().map(|x| x as f32).collect())
     };

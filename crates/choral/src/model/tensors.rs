@@ -86,14 +86,15 @@ pub(super) enum Rows<'a> {
         order: RowOrder,
     },
     /// Put together for the purpose.
-    Made { info: TensorInfo, bytes: Vec<u8>, order: RowOrder },
+    Made {
+        info: TensorInfo,
+        bytes: Vec<u8>,
+        order: RowOrder,
+    },
 }
 
 impl<'a> Tensors<'a> {
-    pub(super) fn new(
-        file: &'a ModelFile,
-        spec: &'a DecoderSpec,
-    ) -> Self {
+    pub(super) fn new(file: &'a ModelFile, spec: &'a DecoderSpec) -> Self {
         Self {
             file,
             scheme: Scheme::of(file),
@@ -156,12 +157,7 @@ impl<'a> Tensors<'a> {
     }
 
     /// Finds a matrix, and checks its shape and type.
-    pub(super) fn matrix(
-        &self,
-        role: Role,
-        at: At,
-        shape: Shape,
-    ) -> Result<Place<'a>, ModelError> {
+    pub(super) fn matrix(&self, role: Role, at: At, shape: Shape) -> Result<Place<'a>, ModelError> {
         let (view, form) = match role {
             Role::ExpertGate | Role::ExpertUp | Role::ExpertDown => {
                 self.expert_matrix(role, at, shape)?
@@ -330,7 +326,9 @@ impl<'a> Tensors<'a> {
         stored: Stored,
     ) -> Result<Option<Vec<f32>>, ModelError> {
         let values = match role {
-            Role::ExpertGate | Role::ExpertUp | Role::ExpertDown => self.expert_bias(role, at, n)?,
+            Role::ExpertGate | Role::ExpertUp | Role::ExpertDown => {
+                self.expert_bias(role, at, n)?
+            }
             _ => self.plain_bias(role, at, n)?,
         };
         let Some(values) = values else {
@@ -382,7 +380,9 @@ impl<'a> Tensors<'a> {
         };
         let all = self.floats(&view, &[num_experts, step * n])?;
         let own = &all[at.expert * step * n..][..step * n];
-        Ok(Some(own.iter().skip(first).step_by(step).copied().collect()))
+        Ok(Some(
+            own.iter().skip(first).step_by(step).copied().collect(),
+        ))
     }
 
     fn floats(&self, view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
@@ -436,7 +436,8 @@ impl<'a> Tensors<'a> {
 
     /// Type of a matrix, or F32 if it is not there.
     pub(super) fn dtype(&self, role: Role, at: At, shape: Shape) -> Dtype {
-        self.matrix(role, at, shape).map_or(Dtype::F32, |place| place.dtype())
+        self.matrix(role, at, shape)
+            .map_or(Dtype::F32, |place| place.dtype())
     }
 
     /// Tensors that nothing asked for: they may mean a model that is not what its
@@ -558,9 +559,7 @@ impl Rows<'_> {
                 step,
                 order,
             } => (*view, first + step * order.stored(row)),
-            Self::Made { info, bytes, order } => {
-                (TensorView { info, bytes }, order.stored(row))
-            }
+            Self::Made { info, bytes, order } => (TensorView { info, bytes }, order.stored(row)),
         }
     }
 }

@@ -8,7 +8,6 @@ mod moe;
 mod norm;
 mod rope;
 
-pub(crate) use attention::Angles;
 pub use attention::{Attention, AttentionScratch};
 pub use embedding::Embedding;
 pub use linear::Linear;

@@ -81,9 +81,14 @@ impl Moe {
         let (x, hidden) = rows;
         let num_rows = x.len() / hidden;
         let row = |r: usize| &x[r * hidden..][..hidden];
-        s.x.fill(compute, self.router.inputs(), (num_rows, hidden), |r, out| {
-            out.copy_from_slice(row(r));
-        });
+        s.x.fill(
+            compute,
+            self.router.inputs(),
+            (num_rows, hidden),
+            |r, out| {
+                out.copy_from_slice(row(r));
+            },
+        );
         self.router.forward(compute, &s.x, &mut s.shares);
         self.choose(s, num_rows);
 
@@ -131,7 +136,12 @@ impl Moe {
         let num_experts = self.experts.len();
         s.chosen.clear();
         s.visits.clear();
-        for (row, logits) in s.shares.chunks_exact_mut(num_experts).take(num_rows).enumerate() {
+        for (row, logits) in s
+            .shares
+            .chunks_exact_mut(num_experts)
+            .take(num_rows)
+            .enumerate()
+        {
             softmax(logits);
             let first = s.chosen.len();
             for place in 0..self.num_chosen {
@@ -182,13 +192,17 @@ impl SharedExpert {
             answer.iter_mut().for_each(|x| *x *= share);
         }
         let answer = &s.answer;
-        compute.rows_mut(out, hidden, |r, out| add(out, &answer[r * hidden..][..hidden]));
+        compute.rows_mut(out, hidden, |r, out| {
+            add(out, &answer[r * hidden..][..hidden])
+        });
     }
 }
 
 /// Shares that sum to 1, in one fixed order of sums.
 fn softmax(logits: &mut [f32]) {
-    let max = logits.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+    let max = logits
+        .iter()
+        .fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
     let mut sum = 0.0_f32;
     for x in logits.iter_mut() {
         *x = exp(*x - max);
@@ -199,7 +213,11 @@ fn softmax(logits: &mut [f32]) {
 
 fn sigmoid(x: f32) -> f32 {
     let e = exp(-x.abs());
-    if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+    if x < 0.0 {
+        e / (1.0 + e)
+    } else {
+        1.0 / (1.0 + e)
+    }
 }
 
 /// `e^x` for `x <= 0`, the same on every machine.

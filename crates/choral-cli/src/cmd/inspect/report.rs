@@ -186,7 +186,11 @@ fn shape(architecture: &'static str, spec: &DecoderSpec) -> Shape {
         feed_forward: spec.ffn.size,
         vocabulary: spec.vocab_size,
         context: spec.max_context,
-        windowed_layers: spec.layers.iter().filter(|layer| layer.window.is_some()).count(),
+        windowed_layers: spec
+            .layers
+            .iter()
+            .filter(|layer| layer.window.is_some())
+            .count(),
         tied_embeddings: spec.tied_embeddings,
         kv_token_bytes_f16: spec.kv_token_bytes(KvTypes::both(KvType::F16)),
     }
