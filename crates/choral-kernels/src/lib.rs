@@ -19,6 +19,7 @@
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
 pub mod activation;
+mod arena;
 pub mod attention;
 mod bf16;
 pub mod isa;
@@ -36,6 +37,7 @@ pub use isa::{Isa, IsaError};
 pub use pool::Pool;
 pub use work::WorkCounts;
 
+use arena::Arena;
 use shared::SharedSlice;
 use work::WorkCounters;
 
@@ -45,6 +47,7 @@ pub struct Compute {
     isa: Isa,
     pool: Pool,
     work: WorkCounters,
+    arena: Arena,
 }
 
 impl Compute {
@@ -58,6 +61,7 @@ impl Compute {
             isa,
             pool: Pool::new(threads),
             work: WorkCounters::default(),
+            arena: Arena::default(),
         }
     }
 

@@ -139,3 +139,28 @@ fn a_step_reads_weights_once_and_computes_nothing_for_padding() {
         }
     }
 }
+
+#[test]
+fn a_steady_step_allocates_nothing() {
+    for numeric in [Numeric::Q8, Numeric::Bf16, Numeric::F32] {
+        for batch in [1, 8, 32, 64] {
+            let steps = run(numeric, batch);
+            // All answers go on, before and after.
+            let steady =
+                |(step, _): &Watched| step.num_drawn == batch && step.engine.num_running == batch;
+            let steady: Vec<_> = steps.iter().copied().filter(steady).collect();
+            assert!(steady.len() >= 30, "{numeric:?}, {batch} prompts");
+            // The first two decide how much memory all others need.
+            for pair in steady[1..].windows(2) {
+                let [(_, before), (step, after)] = pair else {
+                    unreachable!("pairs")
+                };
+                assert_eq!(
+                    after - before,
+                    0,
+                    "bytes in {numeric:?}, {batch} prompts: {step:?}"
+                );
+            }
+        }
+    }
+}
