@@ -21,7 +21,8 @@ const HUGE: usize = 2 << 20;
 /// Arrays begin at lines of the cache.
 const LINE: usize = 64;
 
-/// Hands out arrays. Memory of a chunk is given back when its last array is gone.
+/// Hands out arrays. Memory of a chunk is given back when its last array is gone, and
+/// the arena has begun another chunk or is gone too.
 #[derive(Debug, Default)]
 pub(crate) struct Arena {
     chunk: Mutex<Option<Chunk>>,
@@ -74,8 +75,8 @@ impl Arena {
         let rounded = bytes.checked_next_multiple_of(LINE)?;
         // Every state of the chunk is a good one.
         let mut chunk = self.chunk.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = chunk.as_ref().map_or(0, |c| c.pages.len - c.used);
-        if room < rounded {
+        let room = chunk.as_ref().map(|c| c.pages.len - c.used);
+        if room.is_none_or(|room| room < rounded) {
             let pages = Pages::map(rounded.max(CHUNK))?;
             *chunk = Some(Chunk { pages, used: 0 });
         }
