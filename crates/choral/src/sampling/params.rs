@@ -30,7 +30,8 @@ pub struct SamplingParams {
     /// Most new tokens per answer; `None`: until the context is full.
     pub max_tokens: Option<u32>,
     /// The model's end-of-sequence tokens and `stop_token_ids` are banned before
-    /// this many new tokens; at most `max_tokens`. Stop strings are not held back.
+    /// this many new tokens; at most `max_tokens`. A stop string that is complete
+    /// within them does not end the answer; one that only begins there does.
     pub min_tokens: u32,
     /// Divides the logits: below 1 favours likely tokens, above 1 evens them out.
     /// 0 is greedy: the likeliest token (the lowest id of equals), and the

@@ -153,6 +153,44 @@ fn stop_strings_are_not_looked_for_in_the_first_min_tokens() {
 }
 
 #[test]
+fn a_stop_string_may_begin_in_the_first_min_tokens() {
+    let engine = start(executor());
+    let prompt = vec![3, 1, 4];
+    let token_ids = alone(&prompt, &exactly(40), 0);
+    let mut num_checked = 0;
+    for at in 0..39 {
+        // It begins with token `at` and ends with the one behind.
+        let stop = text_of(&token_ids[at..at + 2]);
+        let before = text_of(&token_ids[..at]);
+        let whole = text_of(&token_ids[..at + 2]);
+        let is_new = !text_of(&token_ids[..at + 1]).contains(&stop);
+        if stop.contains('\u{fffd}') || !is_new || whole != format!("{before}{stop}") {
+            continue;
+        }
+        num_checked += 1;
+        let generate = |min_tokens: usize| {
+            let params = SamplingParams {
+                stop: vec![stop.clone()],
+                min_tokens: min_tokens as u32,
+                ..exactly(40)
+            };
+            let outputs = engine.generate([prompt.clone()], &params);
+            let output = outputs[0].as_ref().expect("accepted");
+            only(output).clone()
+        };
+        let spans = generate(at + 1);
+        assert_eq!(spans.finish_reason, FinishReason::Stop);
+        assert_eq!(spans.token_ids, token_ids[..at + 2]);
+        assert_eq!(spans.text, before);
+        let within = generate(at + 2);
+        assert!(within.token_ids.len() > at + 2);
+        // A match further on may overlap with it.
+        assert!(within.text.starts_with(&before));
+    }
+    assert!(num_checked > 10, "{num_checked}");
+}
+
+#[test]
 fn the_token_that_ends_an_answer_is_in_its_tokens_and_not_in_its_text() {
     let engine = start(executor());
     let prompt = vec![3, 1, 4];
