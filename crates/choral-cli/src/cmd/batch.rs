@@ -54,7 +54,8 @@ pub(crate) struct Args {
     /// File for the answers, - for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// How to read the input [default: by its name (.txt, .jsonl), else jsonl if it begins with {]
+    /// How to read the input [default: by its name (.txt, .jsonl), else jsonl if it begins with {;
+    /// a JSON array is refused]
     #[arg(long, value_enum, value_name = "FORMAT")]
     input_format: Option<Format>,
     /// Replace the output file if it exists
@@ -109,6 +110,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if input.format == InputFormat::Text && !args.chat {
         args.template.refuse("--chat")?;
     }
+    if input.is_format_guessed && !args.quiet {
+        tell(match input.format {
+            InputFormat::Text => "each line of the input is read as a prompt (--input-format)",
+            InputFormat::Jsonl => "each line of the input is read as JSON (--input-format)",
+        });
+    }
     let engine = args.model.builder()?.build()?;
     let info = info(&engine)?;
     let mut params = args.sampling.params(&info.generation_defaults);
@@ -125,12 +132,21 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let reader = RowReader::new(input.reader, input.format, params);
     let num_blank_lines = reader.num_blank_lines();
     let (is_chat, template) = (args.chat, args.template.clone());
+    let is_format_guessed = input.is_format_guessed;
     let rows = reader.map(move |row| {
         let mut row = row?;
         let line = row.head.line;
         row.work = row
             .work
             .and_then(|work| chat_work(is_chat, &template, line, work));
+        if let Err(error) = &mut row.work
+            && error.code == RowCode::InvalidJson
+            && is_format_guessed
+        {
+            error
+                .message
+                .push_str("; if lines are prompts, say --input-format txt");
+        }
         Ok(row)
     });
     let output = files::Output::open(&args.output, args.overwrite)?;

@@ -25,12 +25,17 @@ pub enum InputFormat {
 
 impl InputFormat {
     /// What a file's first bytes look like: JSONL if the first that is no white
-    /// space is `{`.
-    pub fn sniff(first: &[u8]) -> Self {
+    /// space is `{`. `None` for the beginning of a JSON array, which is neither.
+    pub fn sniff(first: &[u8]) -> Option<Self> {
         let first = first.strip_prefix("\u{feff}".as_bytes()).unwrap_or(first);
-        match first.trim_ascii_start().first() {
-            Some(b'{') => Self::Jsonl,
-            _ => Self::Text,
+        match first.trim_ascii_start() {
+            [b'{', ..] => Some(Self::Jsonl),
+            // A prompt may well begin with `[INST]`.
+            [b'[', rest @ ..] => match rest.trim_ascii_start().first() {
+                None | Some(b'{' | b'[' | b'"' | b']') => None,
+                Some(_) => Some(Self::Text),
+            },
+            _ => Some(Self::Text),
         }
     }
 }
