@@ -22,6 +22,11 @@ pub(crate) struct ModelChoice {
 }
 
 impl ModelChoice {
+    /// Whether it is the model that ships, because no other was named.
+    pub(crate) fn is_default(&self) -> bool {
+        self.model.is_none() && self.hf.is_none()
+    }
+
     /// The model's path; none for the model that ships.
     pub(crate) fn path(&self) -> Result<Option<PathBuf>> {
         if let Some(repo) = &self.hf {

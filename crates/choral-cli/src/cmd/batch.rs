@@ -5,7 +5,7 @@ mod files;
 use crate::args::ModelArgs;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
-use crate::args::template::{self, TemplateArgs};
+use crate::args::template::TemplateArgs;
 use crate::interrupt::Interrupt;
 use crate::message::message;
 use crate::output::config::Config;
@@ -14,8 +14,9 @@ use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::Result;
 use choral::job::{
     Answer, ChatInput, InputFormat, Job, JobLimits, JobSummary, RowCode, RowError, RowInput,
-    RowReader, RowWork, Sink, Stop, fresh_seed,
+    RowReader, RowWork, Sink, Stop,
 };
+use choral::sampling::fresh_seed;
 use choral::text::ChatTemplate;
 use choral::{Engine, Prompt};
 use clap::ValueEnum;
@@ -224,7 +225,8 @@ impl<'a> Chat<'a> {
 
     fn render(&mut self, input: &ChatInput) -> Result<Prompt, String> {
         let template = self.template.as_ref().map_err(String::clone)?;
-        template::render(self.engine, template, input).map_err(|error| message(&error))
+        let prompt = self.engine.chat_prompt(template, input.into());
+        prompt.map_err(|error| message(&error.into()))
     }
 }
 

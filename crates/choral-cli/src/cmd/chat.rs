@@ -7,7 +7,7 @@ mod session;
 use crate::args::ModelArgs;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
-use crate::args::template::{self, TemplateArgs};
+use crate::args::template::TemplateArgs;
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
 use crate::message::message;
@@ -18,8 +18,9 @@ use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::{Context as _, Result, bail};
 use choral::engine::request::FinishReason;
 use choral::engine::{Request, RequestOutput, StreamEvent};
-use choral::job::{Answer, ChatInput, RowHead, fresh_seed, token_text};
-use choral::text::ChatTemplate;
+use choral::job::{Answer, RowHead};
+use choral::sampling::fresh_seed;
+use choral::text::{ChatTemplate, TemplateInput};
 use choral::{Engine, SamplingParams};
 use command::{Command, HELP};
 use lines::{Line, Lines};
@@ -165,8 +166,8 @@ impl Talk<'_> {
     }
 
     fn generate(&mut self, out: &mut io::Stdout) -> Result<(String, Next)> {
-        let input = ChatInput::new(self.session.messages());
-        let prompt = template::render(self.engine, &self.template, &input)?;
+        let input = TemplateInput::new(self.session.messages());
+        let prompt = self.engine.chat_prompt(&self.template, input)?;
         let params = self.session.next_params();
         let request = Request::new(prompt).with_params(params);
         let stream = self
@@ -191,7 +192,7 @@ impl Talk<'_> {
             line: 1,
             custom_id: None,
         };
-        let answer = Answer::new(head, output, &|id| token_text(self.engine, id), false);
+        let answer = Answer::new(head, output, &|id| self.engine.token_text(id), false);
         if let Some(error) = answer.error {
             bail!(error.message);
         }

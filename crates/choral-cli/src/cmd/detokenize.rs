@@ -1,6 +1,6 @@
 //! `choral detokenize`: token ids to text.
 
-use super::input::TextInput;
+use crate::input::TextInput;
 use super::jsonl::{self, Lines};
 use super::model_file::TextPart;
 use crate::args::model::ModelChoice;

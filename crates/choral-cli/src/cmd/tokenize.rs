@@ -1,6 +1,6 @@
 //! `choral tokenize`: text to token ids.
 
-use super::input::TextInput;
+use crate::input::TextInput;
 use super::jsonl::{self, Lines};
 use super::model_file::TextPart;
 use super::units::quoted_bytes;

@@ -41,7 +41,7 @@ mod tests;
 
 pub use self::core::OnStep;
 pub use config::{EngineConfig, EngineParts};
-pub use error::{StartError, SubmitError};
+pub use error::{ChatError, StartError, SubmitError};
 pub use handle::Engine;
 pub use mailbox::StreamEvent;
 pub use metrics::{EngineMetrics, StepStats};

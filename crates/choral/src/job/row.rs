@@ -5,6 +5,7 @@ use super::line::{Line, LineFault, Lines};
 use super::parameter::{ParameterError, excerpt, set_parameter};
 use crate::engine::request::Prompt;
 use crate::sampling::SamplingParams;
+use crate::text::TemplateInput;
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -148,6 +149,18 @@ impl ChatInput {
             tools: None,
             add_generation_prompt: true,
             kwargs: Map::new(),
+        }
+    }
+}
+
+impl From<&ChatInput> for TemplateInput {
+    fn from(input: &ChatInput) -> Self {
+        Self {
+            messages: Value::Array(input.messages.clone()),
+            tools: input.tools.clone().map(Value::Array),
+            add_generation_prompt: input.add_generation_prompt,
+            kwargs: input.kwargs.clone(),
+            now: None,
         }
     }
 }
