@@ -23,3 +23,10 @@ fix:
 # Tokens a second at batch sizes 1 to 64, on the model that ships or another.
 bench *args:
     cargo run --release -- bench {{args}}
+
+# choral beside other engines: installs them, makes models, measures, and reports.
+bench-peers *args:
+    cargo build --release
+    python3 bench/peers/install.py llama transformers
+    bench/.venv-llama/bin/python bench/models.py bench/results/models
+    python3 bench/run.py --models bench/results/models {{args}}

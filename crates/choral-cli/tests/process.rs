@@ -138,7 +138,11 @@ fn chat_renders_the_prompt_with_the_models_template_and_system_message() {
 fn wrong_options_are_errors_that_say_what_to_do() {
     for (words, code, part) in [
         (&["generate", "-hf", "org/name"][..], 1, "--model PATH"),
-        (&["generate", "-ctk", "q8_0"], 1, "bf16"),
+        (
+            &["generate", "-ctk", "q4_0"],
+            2,
+            "expected f32, f16, bf16 or q8_0",
+        ),
         (&["generate", "--numeric", "q9"], 2, "bf16"),
         (&["generate", "--kv-memory", "lots"], 2, "lots"),
         (&["generate", "-p", "a", "b"], 2, "cannot be used with"),

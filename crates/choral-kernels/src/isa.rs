@@ -31,6 +31,27 @@ impl<const BF16: bool> Vnni<BF16> {
     }
 }
 
+/// Proof that this CPU's `VDPBF16PS` adds in our order, that it runs AVX-512 VNNI, and
+/// what [`Avx512`] proves.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx512Bf16(Avx512);
+
+impl Avx512Bf16 {
+    /// What everything but products of bf16 runs on.
+    #[inline]
+    pub(crate) fn vectors(self) -> Isa {
+        Isa::Avx512(self.0)
+    }
+
+    /// Runs an integer kernel.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn run_int8<K: Int8Kernel>(self, kernel: K) {
+        // SAFETY: the token proves AVX-512 F, BW, DQ, VL, VNNI and BF16.
+        unsafe { run_int8_bf16(Vnni(self.0), kernel) }
+    }
+}
+
 /// Proof that this CPU runs AMX tiles with bf16 products and that the operating
 /// system lets this process use them, and what [`Avx512`] proves.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +85,8 @@ pub enum Isa {
     Avx2(Avx2),
     /// 512-bit vectors.
     Avx512(Avx512),
+    /// Dot products of bf16 pairs, 512-bit vectors for the rest.
+    Avx512Bf16(Avx512Bf16),
     /// Tiles for products of bf16, 512-bit vectors for the rest.
     Amx(Amx),
 }
@@ -72,7 +95,7 @@ pub enum Isa {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IsaError {
-    /// The name is none of `scalar`, `avx2`, `avx512`, `amx`.
+    /// The name is none that [`Isa::named`] takes.
     Unknown(String),
     /// This CPU does not have it.
     Unavailable {
@@ -88,7 +111,7 @@ impl fmt::Display for IsaError {
         match self {
             Self::Unknown(name) => write!(
                 f,
-                "unknown instruction set `{name}`, expected scalar, avx2, avx512 or amx"
+                "unknown instruction set `{name}`, expected scalar, avx2, avx512, avx512bf16 or amx"
             ),
             Self::Unavailable { asked, best } => write!(
                 f,
@@ -122,6 +145,7 @@ impl Isa {
     #[must_use]
     pub fn detect() -> Self {
         let set = amx().map(Self::Amx);
+        let set = set.or_else(|| avx512_bf16().map(Self::Avx512Bf16));
         let set = set.or_else(|| avx512().map(Self::Avx512));
         set.or_else(|| avx2().map(Self::Avx2))
             .unwrap_or(Self::Scalar)
@@ -132,11 +156,12 @@ impl Isa {
         let mut all = vec![Self::Scalar];
         all.extend(avx2().map(Self::Avx2));
         all.extend(avx512().map(Self::Avx512));
+        all.extend(avx512_bf16().map(Self::Avx512Bf16));
         all.extend(amx().map(Self::Amx));
         all
     }
 
-    /// The set of that name (`scalar`, `avx2`, `avx512`, `amx`).
+    /// The set of that name (`scalar`, `avx2`, `avx512`, `avx512bf16`, `amx`).
     ///
     /// # Errors
     /// If there is none of that name, or this CPU does not have it.
@@ -149,6 +174,9 @@ impl Isa {
             "scalar" => Ok(Self::Scalar),
             "avx2" => avx2().map(Self::Avx2).ok_or_else(|| missing("avx2")),
             "avx512" => avx512().map(Self::Avx512).ok_or_else(|| missing("avx512")),
+            "avx512bf16" => avx512_bf16()
+                .map(Self::Avx512Bf16)
+                .ok_or_else(|| missing("avx512bf16")),
             "amx" => amx().map(Self::Amx).ok_or_else(|| missing("amx")),
             other => Err(IsaError::Unknown(other.to_owned())),
         }
@@ -171,6 +199,7 @@ impl Isa {
             Self::Scalar => "scalar",
             Self::Avx2(_) => "avx2",
             Self::Avx512(_) => "avx512",
+            Self::Avx512Bf16(_) => "avx512bf16",
             Self::Amx(_) => "amx",
         }
     }
@@ -185,6 +214,7 @@ impl Isa {
     #[inline]
     fn vectors(self) -> Self {
         match self {
+            Self::Avx512Bf16(token) => token.vectors(),
             Self::Amx(token) => token.vectors(),
             other => other,
         }
@@ -202,7 +232,7 @@ impl Isa {
             // SAFETY: the token proves AVX-512 F, BW, DQ and VL.
             Self::Avx512(token) => unsafe { run_avx512(token, kernel) },
             #[cfg(target_arch = "x86_64")]
-            Self::Amx(_) => unreachable!("tiles run no vector code"),
+            Self::Avx512Bf16(_) | Self::Amx(_) => unreachable!("these run no vector code"),
             #[cfg(not(target_arch = "x86_64"))]
             _ => unreachable!("tokens are made on x86-64 only"),
         }
@@ -229,7 +259,7 @@ impl Isa {
             // SAFETY: a CPU with AVX-512 was found to have AVX2, FMA and F16C.
             Self::Avx512(_) => unsafe { run_int8_avx2(Avx2(()), kernel) },
             #[cfg(target_arch = "x86_64")]
-            Self::Amx(_) => unreachable!("tiles run no vector code"),
+            Self::Avx512Bf16(_) | Self::Amx(_) => unreachable!("these run no vector code"),
             #[cfg(not(target_arch = "x86_64"))]
             _ => unreachable!("tokens are made on x86-64 only"),
         }
@@ -260,6 +290,34 @@ fn avx512() -> Option<Avx512> {
             bf16: is_x86_feature_detected!("avx512bf16"),
         });
     }
+    None
+}
+
+/// Dot products of bf16 pairs, where they are known to add in our order.
+///
+/// `VDPBF16PS` adds the odd product of a pair, then the even one, each rounded to
+/// nearest as by a fused multiply-add, if the CPU does what Intel SDM, volume 2, says.
+/// AMD's Zen 5 was compared with fused multiply-adds and does. Other vendors' CPUs
+/// were not, so they stay with what is known; and any CPU must pass a comparison here
+/// before it is believed.
+fn avx512_bf16() -> Option<Avx512Bf16> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::__cpuid;
+        use std::sync::OnceLock;
+
+        static AGREES: OnceLock<bool> = OnceLock::new();
+        let vectors = avx512()?;
+        let cpu = __cpuid(0);
+        let vendor = [cpu.ebx, cpu.edx, cpu.ecx].map(u32::to_le_bytes);
+        if !vectors.bf16 || !vectors.vnni || vendor.as_flattened() != b"AuthenticAMD" {
+            return None;
+        }
+        // SAFETY: AVX-512 F and BF16 were found, and with AVX-512 comes FMA.
+        let agrees = || unsafe { crate::matmul::dot_agrees() };
+        AGREES.get_or_init(agrees).then_some(Avx512Bf16(vectors))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
     None
 }
 

@@ -22,6 +22,7 @@ pub mod activation;
 pub mod attention;
 mod bf16;
 pub mod isa;
+pub mod limits;
 pub mod matmul;
 pub mod norm;
 pub mod pool;

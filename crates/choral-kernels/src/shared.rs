@@ -56,6 +56,8 @@ pub(crate) unsafe trait Zeroable: Copy {}
 
 // SAFETY: zero bits are 0.
 unsafe impl Zeroable for u16 {}
+// SAFETY: zero bits are 0.
+unsafe impl Zeroable for i8 {}
 // SAFETY: zero bits are 0.0.
 unsafe impl Zeroable for f32 {}
 // SAFETY: each element is zero bits.

@@ -5,7 +5,8 @@ use crate::engine::{Engine, EngineConfig, EngineParts, OnStep, StartError};
 use crate::exec::CpuExecutor;
 use crate::machine::Machine;
 use crate::model::{
-    DecoderSpec, EnginePlan, GenerationDefaults, Hyper, Model, ModelError, Numeric, PlanOptions,
+    DecoderSpec, EnginePlan, GenerationDefaults, Hyper, KvType, Model, ModelError, Numeric,
+    PlanOptions,
 };
 use crate::text::{Tokenizer, TokenizerError};
 use choral_formats::{FormatError, Gguf, ModelFile};
@@ -150,6 +151,20 @@ impl EngineBuilder {
         self
     }
 
+    /// What keys are kept as; as the numeric says unless said.
+    #[must_use]
+    pub fn key_type(mut self, kind: KvType) -> Self {
+        self.options.key_type = Some(kind);
+        self
+    }
+
+    /// What values are kept as; as the numeric says unless said.
+    #[must_use]
+    pub fn value_type(mut self, kind: KvType) -> Self {
+        self.options.value_type = Some(kind);
+        self
+    }
+
     /// Most prompt tokens of one sequence in one step.
     #[must_use]
     pub fn prefill_chunk(mut self, tokens: usize) -> Self {
@@ -224,7 +239,8 @@ impl EngineBuilder {
 
         let compute = Compute::new(isa, threads);
         let model = Arc::new(Model::load(&file, numeric, &compute)?);
-        let executor = CpuExecutor::new(model, compute, plan.num_kv_blocks)?;
+        let executor =
+            CpuExecutor::with_kv_types(model, compute, plan.num_kv_blocks, plan.kv_types)?;
         let info = ModelInfo {
             path: file.tensors().path().to_owned(),
             architecture: architecture.name,

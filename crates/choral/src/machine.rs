@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-pub use choral_kernels::{Isa, IsaError};
+pub use choral_kernels::{Isa, IsaError, limits};
 
 #[cfg(test)]
 mod tests;

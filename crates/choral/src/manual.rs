@@ -189,7 +189,9 @@ impl Decoder {
     /// If there is no memory for it.
     pub fn new_cache(&self, config: &KvCacheConfig) -> Result<KvCache, ModelError> {
         let blocks = config.max_seq_len.div_ceil(BLOCK_TOKENS);
-        let memory = self.model.kv_memory(blocks)?;
+        let memory = self
+            .model
+            .kv_memory(self.model.numeric().kv_types(), blocks)?;
         Ok(KvCache {
             config: *config,
             memory,

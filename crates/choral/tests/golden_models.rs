@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use choral::engine::batch::{BLOCK_TOKENS, Batch, BlockId, Executor, StepResult};
 use choral::exec::CpuExecutor;
-use choral::model::{Model, Numeric};
+use choral::model::{KvType, KvTypes, Model, Numeric};
 use choral_formats::ModelFile;
 use choral_kernels::{Compute, Isa};
 use serde_json::Value;
@@ -70,14 +70,18 @@ struct Scored {
     hidden_l2: Vec<f32>,
 }
 
-/// Runs all prompts as one ragged batch.
+/// Runs all prompts as one ragged batch, keys and values as the numeric has them.
 fn score(path: &Path, numeric: Numeric, prompts: &[Vec<u32>]) -> Vec<Scored> {
+    score_with(path, numeric, numeric.kv_types(), prompts)
+}
+
+fn score_with(path: &Path, numeric: Numeric, kv: KvTypes, prompts: &[Vec<u32>]) -> Vec<Scored> {
     let file = Arc::new(ModelFile::open(path).expect("a good model"));
     let compute = Compute::new(Isa::detect(), 2);
     let model = Arc::new(Model::load(&file, numeric, &compute).expect("a good model"));
     let blocks: usize = prompts.iter().map(|p| p.len().div_ceil(BLOCK_TOKENS)).sum();
-    let mut executor =
-        CpuExecutor::new(Arc::clone(&model), compute, blocks).expect("memory for the cache");
+    let mut executor = CpuExecutor::with_kv_types(Arc::clone(&model), compute, blocks, kv)
+        .expect("memory for the cache");
     let mut batch = Batch::default();
     batch.clear();
     let mut next_block = 0..blocks as u32;
@@ -157,6 +161,30 @@ fn check_hf(numeric: Numeric, logit_tolerance: f32, hidden_tolerance: f32) {
 #[test]
 fn safetensors_in_f32_give_the_logits_of_transformers() {
     check_hf(Numeric::F32, 1e-3, 2e-3);
+}
+
+#[test]
+fn smaller_keys_and_values_cost_their_rounding_and_no_more() {
+    let tinyllama = models().into_iter().find(|(p, _)| p.ends_with("tinyllama"));
+    let (path, golden) = tinyllama.expect("a golden model");
+    let prompts = prompts(&golden);
+    let inputs: Vec<Vec<u32>> = prompts.iter().map(|(_, p)| ids(&p["ids"])).collect();
+    let both = KvTypes::both;
+    for (kv, tolerance) in [
+        (both(KvType::F32), 1e-3),
+        (both(KvType::F16), 2e-3),
+        (both(KvType::Bf16), 2e-2),
+        (both(KvType::Q8_0), 5e-2),
+    ] {
+        let scored = score_with(&path.join("hf"), Numeric::F32, kv, &inputs);
+        for ((name, prompt), got) in prompts.iter().zip(&scored) {
+            let want = floats(&prompt["last"]["logits_f32_b64"]);
+            let std = prompt["last"]["std"].as_f64().expect("std") as f32;
+            let difference = largest_difference(&got.last_logits, &want, std);
+            println!("{kv}: {name} {difference}");
+            assert!(difference <= tolerance, "{kv}: {name} off by {difference}");
+        }
+    }
 }
 
 #[test]

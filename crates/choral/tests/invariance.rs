@@ -6,7 +6,7 @@
 
 use choral::engine::batch::BLOCK_TOKENS;
 use choral::engine::{EngineMetrics, GenerationStream, StreamEvent};
-use choral::model::Numeric;
+use choral::model::{KvType, KvTypes, Numeric};
 use choral::{Engine, Prompt, Request, RequestOutput, SamplingParams};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,8 @@ struct Way {
     num_blocks: Option<usize>,
     /// Submit the second half only when the first has begun to answer.
     in_two_waves: bool,
+    /// Keys and values other than the numeric's own.
+    kv: Option<KvType>,
 }
 
 const PLENTY: Way = Way {
@@ -43,6 +45,7 @@ const PLENTY: Way = Way {
     prefix_caching: true,
     num_blocks: None,
     in_two_waves: false,
+    kv: None,
 };
 
 const WAYS: [Way; 10] = [
@@ -186,6 +189,9 @@ fn engine(model: Option<&PathBuf>, way: &Way) -> Engine {
     if let Some(path) = model {
         builder = builder.model(path);
     }
+    if let Some(kind) = way.kv {
+        builder = builder.key_type(kind).value_type(kind);
+    }
     let limits = |builder: choral::EngineBuilder| {
         builder
             .threads(way.threads)
@@ -203,7 +209,7 @@ fn engine(model: Option<&PathBuf>, way: &Way) -> Engine {
     let file = builder.open().expect("a model");
     let (architecture, hyper) = choral::model::Hyper::open(&file).expect("a known family");
     let spec = (architecture.spec)(&hyper).expect("a good configuration");
-    let block = spec.kv_block_bytes(Numeric::Bf16);
+    let block = spec.kv_block_bytes(KvTypes::both(way.kv.unwrap_or(KvType::Bf16)));
     limits(builder)
         .max_model_len(num_blocks * BLOCK_TOKENS)
         .kv_memory(block * num_blocks as u64)
@@ -238,11 +244,12 @@ fn run(model: Option<&PathBuf>, way: &Way, order: &[usize]) -> (Vec<String>, Eng
     (results, engine.metrics())
 }
 
-fn check(model: Option<&PathBuf>) {
+fn check(model: Option<&PathBuf>, kv: Option<KvType>) {
     let alone = Way {
         together: 1,
         threads: 1,
         prefix_caching: false,
+        kv,
         ..PLENTY
     };
     let engine_alone = engine(model, &alone);
@@ -253,6 +260,7 @@ fn check(model: Option<&PathBuf>) {
     drop(engine_alone);
     let mut noise = Noise(99);
     for way in WAYS {
+        let way = Way { kv, ..way };
         let mut order: Vec<usize> = (0..NUM_REQUESTS).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, noise.below(i + 1));
@@ -275,17 +283,22 @@ fn check(model: Option<&PathBuf>) {
 
 #[test]
 fn the_model_that_ships_gives_each_sequence_what_it_gets_alone() {
-    check(models()[0].as_ref());
+    check(models()[0].as_ref(), None);
 }
 
 #[test]
 fn a_model_with_head_norms_gives_each_sequence_what_it_gets_alone() {
-    check(models()[1].as_ref());
+    check(models()[1].as_ref(), None);
 }
 
 #[test]
 fn a_quantised_model_gives_each_sequence_what_it_gets_alone() {
-    check(models()[2].as_ref());
+    check(models()[2].as_ref(), None);
+}
+
+#[test]
+fn quantised_keys_and_values_give_each_sequence_what_it_gets_alone() {
+    check(models()[1].as_ref(), Some(KvType::Q8_0));
 }
 
 #[test]

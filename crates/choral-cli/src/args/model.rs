@@ -1,7 +1,7 @@
 //! Options that choose a model and the engine around it.
 
 use anyhow::{Context as _, Result, bail};
-use choral::model::Numeric;
+use choral::model::{KvType, Numeric};
 use choral::{Engine, EngineBuilder, ModelInfo};
 use clap::Args;
 use std::path::PathBuf;
@@ -80,29 +80,17 @@ pub(crate) struct ModelArgs {
     /// Do not keep computed prefixes for later requests
     #[arg(long)]
     pub(crate) no_prefix_cache: bool,
-    /// Type of cached keys: the one of the numeric [default: bf16]
+    /// Type of cached keys: f32, f16, bf16 or q8_0 [default: bf16, f32 with --numeric f32]
     #[arg(long = "ctk", visible_alias = "cache-type-k", value_name = "TYPE")]
-    pub(crate) cache_type_k: Option<String>,
-    /// Type of cached values: the one of the numeric [default: bf16]
+    pub(crate) cache_type_k: Option<KvType>,
+    /// Type of cached values, likewise
     #[arg(long = "ctv", visible_alias = "cache-type-v", value_name = "TYPE")]
-    pub(crate) cache_type_v: Option<String>,
+    pub(crate) cache_type_v: Option<KvType>,
 }
 
 impl ModelArgs {
     /// An engine's builder with everything that was given.
     pub(crate) fn builder(&self) -> Result<EngineBuilder> {
-        for (option, given) in [("-ctk", &self.cache_type_k), ("-ctv", &self.cache_type_v)] {
-            let own = match self.numeric {
-                Some(Numeric::F32) => "f32",
-                _ => "bf16",
-            };
-            if let Some(given) = given.as_ref().filter(|given| *given != own) {
-                bail!(
-                    "{option} {given}: keys and values are kept in the type of the numeric, which \
-                     is {own}; --numeric f32 keeps them in f32"
-                );
-            }
-        }
         let mut builder = Engine::builder();
         if let Some(numeric) = self.numeric {
             builder = builder.numeric(numeric);
@@ -127,6 +115,12 @@ impl ModelArgs {
         }
         if let Some(bytes) = self.kv_memory {
             builder = builder.kv_memory(bytes);
+        }
+        if let Some(kind) = self.cache_type_k {
+            builder = builder.key_type(kind);
+        }
+        if let Some(kind) = self.cache_type_v {
+            builder = builder.value_type(kind);
         }
         if self.no_prefix_cache {
             builder = builder.prefix_caching(false);
@@ -167,8 +161,7 @@ fn parse_threads(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ModelArgs, ModelChoice, parse_size};
-    use choral::model::Numeric;
+    use super::{ModelChoice, parse_size};
     use std::path::PathBuf;
 
     #[test]
@@ -209,25 +202,5 @@ mod tests {
         };
         let error = choice.path().expect_err("no such file").to_string();
         assert!(error.contains("no model at `org/name`"), "{error}");
-    }
-
-    #[test]
-    fn a_cache_type_other_than_the_numeric_is_refused() {
-        let args = |numeric, ctk: &str| ModelArgs {
-            numeric,
-            cache_type_k: Some(ctk.to_owned()),
-            ..ModelArgs::default()
-        };
-        assert!(args(None, "bf16").builder().is_ok());
-        assert!(args(Some(Numeric::F32), "f32").builder().is_ok());
-        let error = args(None, "q8_0")
-            .builder()
-            .err()
-            .expect("refused")
-            .to_string();
-        assert!(
-            error.contains("-ctk q8_0") && error.contains("bf16"),
-            "{error}"
-        );
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! The closed form of llama.cpp's `llama-batched-bench`, with its options, columns
 //! and keys, but measured on the whole engine: scheduling and drawing tokens count.
+//! What the machine allows at most is in `limits`.
+
+mod limits;
 
 use crate::args::model::ModelArgs;
 use anyhow::{Context as _, Result, ensure};
@@ -48,6 +51,12 @@ pub(crate) struct Args {
     /// A table, or one JSON object a line
     #[arg(long, value_enum, default_value_t = Format::Md)]
     output_format: Format,
+    /// Measure what the machine does at most, without a model: reading memory, and multiplying
+    #[arg(
+        long,
+        conflicts_with_all = ["model", "hf", "prompt_tokens", "generated_tokens", "parallel", "shared_prompt"]
+    )]
+    limits: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -72,6 +81,10 @@ struct Row {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    if args.limits {
+        limits::run(args.model.threads, args.output_format)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let most = |list: &[usize], name| {
         let most = list.iter().copied().max();
         most.filter(|&n| n > 0)

@@ -7,7 +7,7 @@ use super::{jsonl, model_file};
 use crate::args::model::{ModelArgs, parse_size};
 use anyhow::Context as _;
 use choral::machine::{Isa, Machine, MemoryLeft};
-use choral::model::{DecoderSpec, EnginePlan, Hyper, Numeric, PlanOptions};
+use choral::model::{DecoderSpec, EnginePlan, Hyper, KvType, KvTypes, Numeric, PlanOptions};
 use choral_formats::TensorInfo;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -51,6 +51,8 @@ struct Weights {
 struct Kv {
     /// The sequence that figures of a sequence are for.
     context: usize,
+    key_type: &'static str,
+    value_type: &'static str,
     token_bytes: u64,
     sequence_bytes: u64,
     token_bytes_f16: u64,
@@ -113,6 +115,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         max_num_seqs: model.max_num_seqs,
         max_num_batched_tokens: model.max_num_batched_tokens,
         kv_bytes: model.kv_memory,
+        key_type: model.cache_type_k,
+        value_type: model.cache_type_v,
         ..PlanOptions::default()
     };
     let weights = spec.packed_weight_bytes(&file, numeric);
@@ -168,17 +172,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn kv(spec: &DecoderSpec, plan: &EnginePlan) -> Kv {
-    let element = plan.numeric.element().bytes();
-    let sequence = |element| {
-        spec.kv_token_bytes(element)
+    let f16 = KvTypes::both(KvType::F16);
+    let sequence = |types| {
+        spec.kv_token_bytes(types)
             .saturating_mul(plan.context as u64)
     };
     Kv {
         context: plan.context,
-        token_bytes: spec.kv_token_bytes(element),
-        sequence_bytes: sequence(element),
-        token_bytes_f16: spec.kv_token_bytes(2),
-        sequence_bytes_f16: sequence(2),
+        key_type: plan.kv_types.keys.name(),
+        value_type: plan.kv_types.values.name(),
+        token_bytes: spec.kv_token_bytes(plan.kv_types),
+        sequence_bytes: sequence(plan.kv_types),
+        token_bytes_f16: spec.kv_token_bytes(f16),
+        sequence_bytes_f16: sequence(f16),
     }
 }
 
@@ -215,7 +221,12 @@ fn text(r: &Report) -> Result<String, std::fmt::Error> {
             bytes(sequence)
         )
     };
-    row(numeric, kv.token_bytes, kv.sequence_bytes)?;
+    let name = if kv.key_type == kv.value_type {
+        kv.key_type.to_owned()
+    } else {
+        format!("{}, {}", kv.key_type, kv.value_type)
+    };
+    row(&name, kv.token_bytes, kv.sequence_bytes)?;
     row("f16", kv.token_bytes_f16, kv.sequence_bytes_f16)?;
 
     let m = &r.memory;

@@ -1,7 +1,7 @@
+use super::store::{Numbers, Side};
 use super::*;
 use crate::Isa;
 use crate::bf16::{bf16_to_f32, round_bf16};
-use crate::matmul::Element;
 
 fn noise(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed * 2 + 1;
@@ -23,13 +23,51 @@ struct Sequence {
     len: usize,
 }
 
+/// What is read of `[.., dim]` numbers that were stored.
+fn rounded(kind: KvType, dim: usize, x: &[f32]) -> Vec<f64> {
+    let group = |x: &[f32]| -> Vec<f64> {
+        let d = x.iter().fold(0.0_f32, |a, x| a.max(x.abs())) / 127.0;
+        let stored = half::f16::from_f32(d).to_f64();
+        let quant = |x: &f32| f64::from((x * (1.0 / d)).round());
+        x.iter().map(|x| quant(x) * stored).collect()
+    };
+    match kind {
+        KvType::F32 => x.iter().map(|&x| f64::from(x)).collect(),
+        KvType::F16 => x.iter().map(|&x| half::f16::from_f32(x).to_f64()).collect(),
+        KvType::Bf16 => x
+            .iter()
+            .map(|&x| f64::from(bf16_to_f32(round_bf16(x))))
+            .collect(),
+        KvType::Q8_0 => x
+            .chunks(dim)
+            .flat_map(|head| head.chunks(32).flat_map(group))
+            .collect(),
+    }
+}
+
+/// What was never stored must never be read.
+fn fill_with_nan(memory: &mut KvMemory) {
+    for side in [&mut memory.keys, &mut memory.values] {
+        match &mut side.numbers {
+            Numbers::F32(all) => all.as_flattened_mut().fill(f32::NAN),
+            Numbers::F16(all) => all.as_flattened_mut().fill(0x7e00),
+            Numbers::Bf16(all) => all.as_flattened_mut().fill(0x7fc0),
+            Numbers::Q8 { quants, scales } => {
+                quants.as_flattened_mut().fill(77);
+                scales.as_flattened_mut().fill(0x7e00);
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Case {
     heads: usize,
     kv_heads: usize,
     dim: usize,
     window: Option<usize>,
-    element: Element,
+    types: KvTypes,
+    sinks: Option<&'static [f32]>,
 }
 
 impl Case {
@@ -45,20 +83,19 @@ impl Case {
         }
     }
 
-    fn shape(&self) -> AttentionShape {
+    fn shape(&self) -> AttentionShape<'static> {
         AttentionShape {
             heads: self.heads,
             scale: 1.0 / (self.dim as f32).sqrt(),
             window: self.window,
+            sinks: self.sinks,
         }
     }
 
     /// Softmax of the visible scores times the values, in f64.
     fn naive(&self, s: &Sequence) -> Vec<f64> {
-        let stored = |x: f32| match self.element {
-            Element::Bf16 => f64::from(bf16_to_f32(round_bf16(x))),
-            Element::F32 => f64::from(x),
-        };
+        let k = rounded(self.types.keys, self.dim, &s.k);
+        let v = rounded(self.types.values, self.dim, &s.v);
         let (group, dim) = (self.heads / self.kv_heads, self.dim);
         let mut out = Vec::new();
         for t in 0..s.len {
@@ -68,20 +105,18 @@ impl Case {
                 let scores: Vec<f64> = (first..=t)
                     .map(|p| {
                         let dot: f64 = (0..dim)
-                            .map(|d| {
-                                f64::from(s.q[(t * self.heads + h) * dim + d])
-                                    * stored(s.k[kv(p) + d])
-                            })
+                            .map(|d| f64::from(s.q[(t * self.heads + h) * dim + d]) * k[kv(p) + d])
                             .sum();
                         (dot / (dim as f64).sqrt()).exp()
                     })
                     .collect();
-                let sum: f64 = scores.iter().sum();
+                let sink = self.sinks.map_or(0.0, |s| f64::from(s[h]).exp());
+                let sum: f64 = scores.iter().sum::<f64>() + sink;
                 for d in 0..dim {
                     out.push(
                         (first..=t)
                             .zip(&scores)
-                            .map(|(p, w)| w / sum * stored(s.v[kv(p) + d]))
+                            .map(|(p, w)| w / sum * v[kv(p) + d])
                             .sum(),
                     );
                 }
@@ -102,18 +137,8 @@ impl Case {
         let compute = Compute::new(isa, threads);
         let per = |s: &Sequence| s.len.div_ceil(BLOCK);
         let total: usize = sequences.iter().map(per).sum::<usize>() + 3;
-        let mut memory =
-            KvMemory::new(self.element, total, self.kv_heads, self.dim).expect("memory");
-        match &mut memory.data {
-            Data::Bf16 { keys, values } => {
-                keys.as_flattened_mut().fill(0x7fc0);
-                values.as_flattened_mut().fill(0x7fc0);
-            }
-            Data::F32 { keys, values } => {
-                keys.as_flattened_mut().fill(f32::NAN);
-                values.as_flattened_mut().fill(f32::NAN);
-            }
-        }
+        let mut memory = KvMemory::new(self.types, total, self.kv_heads, self.dim).expect("memory");
+        fill_with_nan(&mut memory);
         let mut free: Vec<u32> = (0..total as u32).rev().collect();
         free.rotate_left(2);
         let tables: Vec<Vec<u32>> = sequences
@@ -172,41 +197,98 @@ impl Case {
     }
 }
 
-const CASES: [Case; 5] = [
+const fn types(keys: KvType, values: KvType) -> KvTypes {
+    KvTypes { keys, values }
+}
+
+const CASES: [Case; 11] = [
     Case {
         heads: 4,
         kv_heads: 2,
         dim: 32,
         window: None,
-        element: Element::Bf16,
+        types: types(KvType::Bf16, KvType::Bf16),
+        sinks: None,
     },
     Case {
         heads: 3,
         kv_heads: 3,
         dim: 24,
         window: None,
-        element: Element::F32,
+        types: types(KvType::F32, KvType::F32),
+        sinks: None,
     },
     Case {
         heads: 8,
         kv_heads: 1,
         dim: 16,
         window: Some(20),
-        element: Element::F32,
+        types: types(KvType::F32, KvType::F32),
+        sinks: None,
     },
     Case {
         heads: 10,
         kv_heads: 1,
         dim: 64,
         window: Some(16),
-        element: Element::Bf16,
+        types: types(KvType::Bf16, KvType::Bf16),
+        sinks: None,
     },
     Case {
         heads: 2,
         kv_heads: 1,
         dim: 2,
         window: Some(1),
-        element: Element::F32,
+        types: types(KvType::F32, KvType::F32),
+        sinks: None,
+    },
+    Case {
+        heads: 4,
+        kv_heads: 2,
+        dim: 48,
+        window: None,
+        types: types(KvType::Q8_0, KvType::Q8_0),
+        sinks: None,
+    },
+    Case {
+        heads: 7,
+        kv_heads: 1,
+        dim: 64,
+        window: None,
+        types: types(KvType::Q8_0, KvType::F16),
+        sinks: None,
+    },
+    Case {
+        heads: 6,
+        kv_heads: 1,
+        dim: 40,
+        window: Some(20),
+        types: types(KvType::F16, KvType::Q8_0),
+        sinks: None,
+    },
+    Case {
+        heads: 5,
+        kv_heads: 1,
+        dim: 80,
+        window: None,
+        types: types(KvType::F16, KvType::Bf16),
+        sinks: None,
+    },
+    Case {
+        heads: 4,
+        kv_heads: 2,
+        dim: 32,
+        window: None,
+        types: types(KvType::Q8_0, KvType::Q8_0),
+        sinks: Some(&[0.5, -3.0, 4.0, f32::NEG_INFINITY]),
+    },
+    Case {
+        heads: 2,
+        kv_heads: 2,
+        dim: 16,
+        window: Some(18),
+        types: types(KvType::F32, KvType::F16),
+        sinks: Some(&[2.5, 0.0]),
     },
 ];
 
@@ -254,32 +336,155 @@ fn chunks_neighbours_threads_and_instruction_sets_change_nothing() {
 }
 
 #[test]
-fn a_copied_block_reads_as_its_source() {
-    let mut memory = KvMemory::new(Element::F32, 3, 2, 16).expect("memory");
-    if let Data::F32 { keys, values } = &mut memory.data {
-        keys.as_flattened_mut()
-            .iter_mut()
-            .enumerate()
-            .for_each(|(i, k)| *k = i as f32);
-        values
-            .as_flattened_mut()
-            .iter_mut()
-            .enumerate()
-            .for_each(|(i, v)| *v = i as f32);
+fn rows_that_share_blocks_are_computed_as_if_alone() {
+    let isa = Isa::detect();
+    for case in CASES {
+        // Nine sequences that go on from the same 48 positions, and two others.
+        let (shared, width, kv) = (48, case.heads * case.dim, case.kv_heads * case.dim);
+        let base = case.sequence(1, shared);
+        let sequences: Vec<Sequence> = (0..11)
+            .map(|i| {
+                let mut s = case.sequence(10 + i, shared + 1 + i as usize * 3);
+                if i != 2 && i != 7 {
+                    s.k[..shared * kv].copy_from_slice(&base.k);
+                    s.v[..shared * kv].copy_from_slice(&base.v);
+                }
+                s
+            })
+            .collect();
+        for threads in [1, 2] {
+            let compute = Compute::new(isa, threads);
+            let mut memory = KvMemory::new(case.types, 100, case.kv_heads, case.dim).unwrap();
+            fill_with_nan(&mut memory);
+            let mut next = 3_u32..;
+            let mut tables = Vec::new();
+            let (mut positions, mut cu_blocks, mut block_ids) = (Vec::new(), vec![0], Vec::new());
+            let mut q = Vec::new();
+            for (i, s) in sequences.iter().enumerate() {
+                let blocks = s.len.div_ceil(BLOCK);
+                let own = if i == 2 || i == 7 { 0 } else { shared / BLOCK };
+                let mut table: Vec<u32> = (0..own as u32).collect();
+                table.extend(next.by_ref().take(blocks - own));
+                let all: Vec<u32> = (0..s.len as u32).collect();
+                let rows = Rows {
+                    positions: &all,
+                    cu_tokens: &[0, s.len as u32],
+                    cu_blocks: &[0, blocks as u32],
+                    block_ids: &table,
+                };
+                let at = |t: usize, h: usize| t * kv + h * case.dim;
+                memory.store(
+                    &compute,
+                    &rows,
+                    |t, h| &s.k[at(t, h)..][..case.dim],
+                    |t, h| &s.v[at(t, h)..][..case.dim],
+                );
+                positions.push(s.len as u32 - 1);
+                block_ids.extend(&table);
+                cu_blocks.push(block_ids.len() as u32);
+                tables.push(table);
+                q.extend(&s.q[(s.len - 1) * width..]);
+            }
+            let cu_tokens: Vec<u32> = (0..=sequences.len() as u32).collect();
+            let run = |rows: &Rows<'_>, q: &[f32]| {
+                let mut out = vec![0.0; rows.positions.len() * width];
+                paged_attention(&compute, &case.shape(), &memory, rows, (q, width), &mut out);
+                out
+            };
+            let together = run(
+                &Rows {
+                    positions: &positions,
+                    cu_tokens: &cu_tokens,
+                    cu_blocks: &cu_blocks,
+                    block_ids: &block_ids,
+                },
+                &q,
+            );
+            for (i, table) in tables.iter().enumerate() {
+                let rows = Rows {
+                    positions: &positions[i..=i],
+                    cu_tokens: &[0, 1],
+                    cu_blocks: &[0, table.len() as u32],
+                    block_ids: table,
+                };
+                let own = i * width..(i + 1) * width;
+                assert_eq!(together[own.clone()], run(&rows, &q[own]), "row {i}");
+            }
+        }
     }
-    memory.copy_block(0, 2);
-    let Data::F32 { keys, values } = &memory.data else {
-        panic!("asked for f32")
-    };
-    assert_eq!(keys[..32], keys[64..]);
-    assert_eq!(values[..32], values[64..]);
+}
+
+#[test]
+fn a_copied_block_reads_as_its_source() {
+    for case in CASES {
+        let s = case.sequence(5, BLOCK);
+        let compute = Compute::new(Isa::detect(), 1);
+        let mut memory = KvMemory::new(case.types, 3, case.kv_heads, case.dim).expect("memory");
+        let positions: Vec<u32> = (0..BLOCK as u32).collect();
+        let mut rows = Rows {
+            positions: &positions,
+            cu_tokens: &[0, BLOCK as u32],
+            cu_blocks: &[0, 1],
+            block_ids: &[0],
+        };
+        let at = |t: usize, h: usize| (t * case.kv_heads + h) * case.dim;
+        memory.store(
+            &compute,
+            &rows,
+            |t, h| &s.k[at(t, h)..][..case.dim],
+            |t, h| &s.v[at(t, h)..][..case.dim],
+        );
+        memory.copy_block(0, 2);
+        let run = |rows: &Rows<'_>| {
+            let mut out = vec![0.0; s.q.len()];
+            let width = case.heads * case.dim;
+            paged_attention(
+                &compute,
+                &case.shape(),
+                &memory,
+                rows,
+                (&s.q, width),
+                &mut out,
+            );
+            out
+        };
+        let want = run(&rows);
+        rows.block_ids = &[2];
+        assert_eq!(run(&rows), want);
+        rows.block_ids = &[1];
+        assert_ne!(run(&rows), want);
+    }
+}
+
+#[test]
+fn bytes_are_those_of_numbers_scales_and_padding() {
+    // 64 numbers: two groups of 32 + 2 bytes.
+    let bytes = KvType::ALL.map(|t| t.bytes(64));
+    assert_eq!(bytes, [256, 128, 128, 68]);
+    // 40 numbers: a tail of eight has a scale of its own.
+    assert_eq!(KvType::Q8_0.bytes(40), 44);
+    // Values are padded to 48.
+    let types = types(KvType::Q8_0, KvType::Q8_0);
+    assert_eq!(types.block_bytes(3, 40), 3 * 16 * (44 + 52));
+    for case in CASES {
+        let memory = KvMemory::new(case.types, 5, case.kv_heads, case.dim).expect("memory");
+        let size = |side: &Side| match &side.numbers {
+            Numbers::F32(all) => size_of_val(&all[..]),
+            Numbers::F16(all) | Numbers::Bf16(all) => size_of_val(&all[..]),
+            Numbers::Q8 { quants, scales } => size_of_val(&quants[..]) + size_of_val(&scales[..]),
+        };
+        assert_eq!(
+            size(&memory.keys) + size(&memory.values),
+            5 * case.types.block_bytes(case.kv_heads, case.dim)
+        );
+    }
 }
 
 #[test]
 #[should_panic(expected = "no block for position 16")]
 fn a_position_without_a_block_is_refused() {
     let compute = Compute::new(Isa::Scalar, 1);
-    let mut memory = KvMemory::new(Element::F32, 1, 1, 2).expect("memory");
+    let mut memory = KvMemory::new(KvTypes::both(KvType::F32), 1, 1, 2).expect("memory");
     let rows = Rows {
         positions: &[16],
         cu_tokens: &[0, 1],

@@ -4,10 +4,11 @@
 //! Owns rounding to bf16 and quantising to int8. Knows nothing of weights beyond
 //! the [`Input`] that they ask for.
 
+use super::float::place;
 use super::{Input, TILE_K};
 use crate::Compute;
 use crate::bf16::{bf16_to_f32, round_bf16};
-use crate::isa::Kernel;
+use crate::isa::{Isa, Kernel};
 use crate::shared::SharedSlice;
 use crate::simd::{LANES, Simd};
 use std::cell::RefCell;
@@ -80,10 +81,34 @@ pub(super) struct BlockInfo {
     pub minus_half_sums: [i32; 2],
 }
 
-/// 32 activations in bf16: a row of an AMX tile.
+/// 32 activations in bf16: a row of an AMX tile, or pairs in the order of `bf16_dot`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct LineBf16([u16; TILE_K]);
+pub(super) struct LineBf16(pub(super) [u16; TILE_K]);
+
+/// How rows in bf16 lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Lines {
+    /// As f32, row by row.
+    #[default]
+    Rows,
+    /// As [`LineBf16`] in AMX tiles: [`TiledRows`].
+    Tiles,
+    /// As [`LineBf16`] in the pairs of `bf16_dot`, `[k / 32, rows]`: what is multiplied
+    /// with one tile of weights lies together.
+    Pairs,
+}
+
+impl Lines {
+    /// How an instruction set takes them.
+    pub(super) fn of(isa: Isa) -> Self {
+        match isa {
+            Isa::Amx(_) => Self::Tiles,
+            Isa::Avx512Bf16(_) => Self::Pairs,
+            _ => Self::Rows,
+        }
+    }
+}
 
 /// Rows in bf16 as AMX tiles take them: `[tiles, k / 32, rows]`. Tiles have as many
 /// rows as one another, at most 16; the last rows of the last may be zeros that pad.
@@ -109,8 +134,9 @@ pub struct Activations {
     k: usize,
     depth: usize,
     tiles: Vec<[f32; TILE_K]>,
-    /// Instead of `tiles`, if bf16 was asked for and there are AMX tiles.
+    /// Instead of `tiles`, if bf16 was asked for and the instruction set multiplies it.
     lines: Vec<LineBf16>,
+    order: Lines,
     codes: Vec<[i8; TILE_K]>,
     infos: Vec<BlockInfo>,
 }
@@ -156,8 +182,18 @@ impl Activations {
         (self.m, self.k, self.depth) = (m, k, k.div_ceil(TILE_K));
         let depth = self.depth;
         let len = |wanted: bool| if wanted { m * depth } else { 0 };
-        let tiled = inputs.float == Some(Input::Bf16) && compute.isa().has_tiles();
-        let (row_tiles, rows) = if tiled { tiles_of(m) } else { (0, 0) };
+        self.order = if inputs.has(Input::Bf16) {
+            Lines::of(compute.isa())
+        } else {
+            Lines::Rows
+        };
+        let order = self.order;
+        let tiled = order != Lines::Rows;
+        let (row_tiles, rows) = match order {
+            Lines::Rows => (0, 0),
+            Lines::Tiles => tiles_of(m),
+            Lines::Pairs => (1, m),
+        };
         self.lines
             .resize(row_tiles * depth * rows, LineBf16([0; TILE_K]));
         self.tiles
@@ -175,6 +211,7 @@ impl Activations {
                 first: r / rows * depth * rows + r % rows,
                 step: rows,
                 depth,
+                pairs: order == Lines::Pairs,
             });
         };
         compute.run(m.max(row_tiles * rows), |r| {
@@ -250,9 +287,15 @@ impl Activations {
         });
     }
 
-    /// Whether bf16 rows are in AMX tiles.
-    pub(super) fn is_tiled(&self) -> bool {
-        !self.lines.is_empty()
+    /// How rows in bf16 lie, if there are any.
+    pub(super) fn order(&self) -> Lines {
+        self.order
+    }
+
+    /// All rows in pairs: see [`Lines::Pairs`].
+    pub(super) fn paired_rows(&self) -> &[LineBf16] {
+        assert_eq!(self.order, Lines::Pairs, "how rows of bf16 lie");
+        &self.lines
     }
 
     /// All rows in AMX tiles.
@@ -297,6 +340,8 @@ struct PutRow<'a> {
     first: usize,
     step: usize,
     depth: usize,
+    /// Whether they are the pairs of `bf16_dot`.
+    pairs: bool,
 }
 
 impl Kernel for PutRow<'_> {
@@ -310,8 +355,17 @@ impl Kernel for PutRow<'_> {
                 *line = [0; TILE_K];
                 continue;
             };
+            let mut rounded = [0; TILE_K];
             for k in 0..TILE_K {
-                line[k] = round_bf16(source[t][k]);
+                rounded[k] = round_bf16(source[t][k]);
+            }
+            if self.pairs {
+                for k in 0..TILE_K {
+                    let (pair, at) = place::<true>(k);
+                    line[2 * pair + at] = rounded[k];
+                }
+            } else {
+                *line = rounded;
             }
         }
     }

@@ -40,6 +40,13 @@ mod kernels;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
+/// Multiplies whole tiles in registers, four sums `steps` times, and says how many
+/// operations that was: for [`crate::limits`].
+pub(crate) fn multiply_tiles(token: Amx, steps: usize) -> u64 {
+    kernels::multiply_in_place(&Configured::new(token, LANES), steps);
+    (steps * 4 * 2 * LANES * LANES * super::TILE_K) as u64
+}
+
 /// Tiles of rows that are multiplied while sums are kept: 512 rows.
 const ROW_TILES: usize = 32;
 

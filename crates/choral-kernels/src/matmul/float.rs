@@ -1,7 +1,8 @@
 //! Products from bf16 or f32 tiles with vectors, in the order of the module above.
 //!
 //! Owns the layout of tiles, and the kernel for whole rows of K or for a part of K
-//! after another ([`add`]). Where there are AMX tiles, bf16 is `amx`'s.
+//! after another ([`add`]). Where there are AMX tiles or dot products of bf16, bf16 is
+//! `amx`'s or `bf16_dot`'s.
 
 use super::{Span, TILE_K};
 use crate::Compute;
@@ -13,34 +14,55 @@ use std::array::from_fn;
 
 /// A tile of packed bf16 weights: 16 pairs of `k`, for each of 16 outputs. Just what
 /// an AMX tile takes, and on whole cache lines: one that straddles costs two loads.
+///
+/// With `DOT`, four `k` are the pairs that `bf16_dot` takes: see [`place`].
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct TileBf16(pub(super) [[u16; 2 * LANES]; TILE_K / 2]);
+pub(super) struct TileBf16<const DOT: bool = false>(pub(super) [[u16; 2 * LANES]; TILE_K / 2]);
 /// The same in f32: the even `k` of a pair for 16 outputs, then the odd one.
 pub(super) type TileF32 = [[[f32; LANES]; 2]; TILE_K / 2];
 
 // SAFETY: all are integers.
-unsafe impl Zeroable for TileBf16 {}
+unsafe impl<const DOT: bool> Zeroable for TileBf16<DOT> {}
 
-impl TileBf16 {
+impl<const DOT: bool> TileBf16<DOT> {
     pub(super) const ZERO: Self = Self([[0; 2 * LANES]; TILE_K / 2]);
 }
 
-/// A tile that can be read pair by pair.
+/// The pair of element `kk` of K, and its place there.
+///
+/// With `DOT` pairs are of even elements or of odd ones, and the later comes first:
+/// of four `k`, 2 and 0, then 3 and 1. That is the order in which `VDPBF16PS` adds.
+#[inline(always)]
+pub(super) const fn place<const DOT: bool>(kk: usize) -> (usize, usize) {
+    if DOT {
+        (kk / 4 * 2 + kk % 2, (kk % 4 < 2) as usize)
+    } else {
+        (kk / 2, kk % 2)
+    }
+}
+
+/// A tile that can be filled.
 pub(super) trait Tile: Sync {
     /// Sets element `kk` of K for output `lane`.
     fn put(&mut self, lane: usize, kk: usize, x: f32);
+}
 
+/// A tile that can be read pair by pair.
+pub(super) trait Pairs: Tile {
     /// Elements `2 * pair` and `2 * pair + 1` of K, for 16 outputs.
     fn pair<S: Simd>(&self, simd: S, pair: usize) -> (S::V, S::V);
 }
 
-impl Tile for TileBf16 {
+impl<const DOT: bool> Tile for TileBf16<DOT> {
     #[inline(always)]
     fn put(&mut self, lane: usize, kk: usize, x: f32) {
-        self.0[kk / 2][2 * lane + kk % 2] = round_bf16(x);
+        let (pair, at) = place::<DOT>(kk);
+        self.0[pair][2 * lane + at] = round_bf16(x);
     }
+}
 
+impl Pairs for TileBf16 {
     #[inline(always)]
     fn pair<S: Simd>(&self, simd: S, pair: usize) -> (S::V, S::V) {
         simd.load_bf16_pairs(&self.0[pair])
@@ -52,7 +74,9 @@ impl Tile for TileF32 {
     fn put(&mut self, lane: usize, kk: usize, x: f32) {
         self[kk / 2][kk % 2][lane] = x;
     }
+}
 
+impl Pairs for TileF32 {
     #[inline(always)]
     fn pair<S: Simd>(&self, simd: S, pair: usize) -> (S::V, S::V) {
         (simd.load(&self[pair][0]), simd.load(&self[pair][1]))
@@ -111,7 +135,9 @@ impl<T: Tile + Zeroable + Send> FloatTiles<T> {
     pub(super) fn tiles(&self) -> &[T] {
         &self.tiles
     }
+}
 
+impl<T: Pairs + Zeroable + Send> FloatTiles<T> {
     /// Runs one task.
     pub(super) fn multiply(&self, isa: Isa, span: &Span<'_>) {
         let depth = span.x.depth();
@@ -155,7 +181,7 @@ struct Multiply<'a, T> {
     sums: Option<&'a mut [[f32; LANES]]>,
 }
 
-impl<T: Tile> Kernel for Multiply<'_, T> {
+impl<T: Pairs> Kernel for Multiply<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let groups = self.span.groups.len();
@@ -184,7 +210,7 @@ impl<T: Tile> Kernel for Multiply<'_, T> {
     }
 }
 
-impl<T: Tile> Multiply<'_, T> {
+impl<T: Pairs> Multiply<'_, T> {
     /// All rows, as many at a time as the registers hold.
     #[inline(always)]
     fn rows<S: Simd>(&mut self, simd: S, group: usize) {

@@ -20,17 +20,23 @@
 //! parts that are stored in different ways.
 //!
 //! Read on in `float` (bf16 and f32 on vectors), `int8`, `quant` (layouts of codes),
-//! `unpack` (codes in the bf16 numeric) and `amx`.
+//! `unpack` (codes in the bf16 numeric), `bf16_dot` (bf16 by pairs) and `amx`.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
 mod amx;
+#[cfg(target_arch = "x86_64")]
+mod bf16_dot;
 mod float;
 mod int8;
 mod quant;
 mod unpack;
 
 pub use activations::{Activations, Inputs};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::multiply_tiles;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use bf16_dot::agrees as dot_agrees;
 pub use int8::{IntegerBlock, reference_int8};
 pub use quant::{Format, RowCodes, Shape as CodeShape};
 
@@ -38,6 +44,7 @@ use crate::shared::SharedSlice;
 use crate::simd::LANES;
 use crate::work::Tally;
 use crate::{Compute, Isa};
+use activations::Lines;
 use float::{FloatTiles, TileBf16, TileF32};
 use quant::QuantTiles;
 
@@ -127,8 +134,13 @@ impl Source<'_> {
 #[derive(Debug)]
 enum Tiles {
     Bf16(FloatTiles<TileBf16>),
+    /// In the pairs of `bf16_dot`.
+    Dot(FloatTiles<TileBf16<true>>),
     F32(FloatTiles<TileF32>),
-    Quant { tiles: QuantTiles, input: Input },
+    Quant {
+        tiles: QuantTiles,
+        input: Input,
+    },
 }
 
 #[derive(Debug)]
@@ -184,6 +196,9 @@ impl PackedMatrix {
             let rows = part.rows;
             let tiles = match part.source {
                 Source::Float { element, row } => match element {
+                    Element::Bf16 if matches!(compute.isa(), Isa::Avx512Bf16(_)) => {
+                        Tiles::Dot(FloatTiles::pack(compute, rows, k, row)?)
+                    }
                     Element::Bf16 => Tiles::Bf16(FloatTiles::pack(compute, rows, k, row)?),
                     Element::F32 => Tiles::F32(FloatTiles::pack(compute, rows, k, row)?),
                 },
@@ -237,6 +252,7 @@ impl PackedMatrix {
     pub fn bytes(&self) -> usize {
         let part = |p: &PackedPart| match &p.tiles {
             Tiles::Bf16(tiles) => tiles.bytes(),
+            Tiles::Dot(tiles) => tiles.bytes(),
             Tiles::F32(tiles) => tiles.bytes(),
             Tiles::Quant { tiles, .. } => tiles.bytes(),
         };
@@ -246,7 +262,8 @@ impl PackedMatrix {
     /// `out = x * self^T`: `x` is `[m, k]`, `out` is `[m, n]`, row-major.
     ///
     /// # Panics
-    /// If `x` is of another depth or lacks a form, or `out` is of another size.
+    /// If `x` is of another depth or lacks a form, if `out` is of another size, or if
+    /// `x` or the matrix was made for another instruction set.
     pub fn multiply(&self, compute: &Compute, x: &Activations, out: &mut [f32]) {
         assert_eq!(x.width(), self.k, "depth of the activations");
         assert_eq!(out.len(), x.rows() * self.n, "size of the product");
@@ -260,7 +277,7 @@ impl PackedMatrix {
             return;
         }
         assert!(
-            x.is_tiled() == (x.inputs().has(Input::Bf16) && compute.isa().has_tiles()),
+            !x.inputs().has(Input::Bf16) || x.order() == Lines::of(compute.isa()),
             "the activations were made for another instruction set"
         );
         // Enough tasks to even out a disturbed core, few enough to cost nothing,
@@ -313,6 +330,21 @@ impl Tiles {
                 },
                 Isa::Amx(token),
             ) => amx::multiply(token, span, amx::Weights::Codes(tiles)),
+            #[cfg(target_arch = "x86_64")]
+            (Self::Dot(tiles), Isa::Avx512Bf16(token)) => {
+                bf16_dot::multiply(token, span, tiles.tiles());
+            }
+            #[cfg(target_arch = "x86_64")]
+            (
+                Self::Quant {
+                    tiles,
+                    input: Input::Bf16,
+                },
+                Isa::Avx512Bf16(token),
+            ) => tiles.multiply_dot(token, span),
+            (Self::Dot(_), _) | (Self::Bf16(_), Isa::Avx512Bf16(_)) => {
+                panic!("the weights were packed for another instruction set")
+            }
             (Self::Bf16(tiles), _) => tiles.multiply(isa, span),
             (Self::F32(tiles), _) => tiles.multiply(isa, span),
             (Self::Quant { tiles, input }, _) => match input {

@@ -143,7 +143,7 @@ fn multiply(compute: &Compute, parts: &[Part<'_>], (m, k): (usize, usize), x: &[
     out
 }
 
-fn product(
+pub(super) fn product(
     compute: &Compute,
     element: Element,
     (m, n, k): (usize, usize, usize),

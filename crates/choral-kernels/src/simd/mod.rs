@@ -34,6 +34,10 @@ pub(crate) trait Simd: Copy {
     fn load_bf16(self, src: &[u16; LANES]) -> Self::V;
     /// Widens sixteen pairs of bf16: the first of each pair, and the second.
     fn load_bf16_pairs(self, src: &[u16; 2 * LANES]) -> (Self::V, Self::V);
+    /// Widens sixteen f16.
+    fn widen_f16(self, src: &[u16; LANES]) -> Self::V;
+    /// Sixteen small integers as floats.
+    fn widen_i8(self, src: &[i8; LANES]) -> Self::V;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
@@ -50,6 +54,9 @@ pub(crate) trait Simd: Copy {
     fn pow2(self, v: Self::V) -> Self::V;
     /// Lanes `lo..hi` of `v`, `fill` elsewhere.
     fn keep(self, v: Self::V, lo: usize, hi: usize, fill: f32) -> Self::V;
+
+    /// Whether a lane of `a` is greater than that of `b`.
+    fn any_above(self, a: Self::V, b: Self::V) -> bool;
 
     /// Hints that the line at `address` will be read; never faults.
     fn prefetch<T>(self, address: *const T);

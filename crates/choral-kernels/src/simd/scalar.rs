@@ -42,6 +42,16 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn widen_f16(self, src: &[u16; LANES]) -> Self::V {
+        src.map(|bits| half::f16::from_bits(bits).to_f32())
+    }
+
+    #[inline(always)]
+    fn widen_i8(self, src: &[i8; LANES]) -> Self::V {
+        src.map(f32::from)
+    }
+
+    #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         from_fn(|i| a[i].mul_add(b[i], c[i]))
     }
@@ -89,6 +99,11 @@ impl Simd for Scalar {
     #[inline(always)]
     fn keep(self, v: Self::V, lo: usize, hi: usize, fill: f32) -> Self::V {
         from_fn(|i| if (lo..hi).contains(&i) { v[i] } else { fill })
+    }
+
+    #[inline(always)]
+    fn any_above(self, a: Self::V, b: Self::V) -> bool {
+        (0..LANES).any(|i| a[i] > b[i])
     }
 
     #[inline(always)]

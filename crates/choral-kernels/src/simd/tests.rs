@@ -26,6 +26,7 @@ impl Kernel for Apply<'_> {
                 "round" => s.round(s.min(s.max(a, s.splat(-4e6)), s.splat(4e6))),
                 "keep" => s.keep(a, 3, 11, 7.0),
                 "sum" => s.splat(s.sum(a)),
+                "any_above" => s.splat(f32::from(u8::from(s.any_above(a, b)))),
                 "largest" => s.splat(s.largest(a)),
                 other => panic!("{other}"),
             };
@@ -73,7 +74,19 @@ fn inputs() -> Vec<[f32; LANES]> {
 fn every_instruction_set_gives_the_bits_of_the_scalar_one() {
     let input = inputs();
     for op in [
-        "fma", "add", "sub", "mul", "div", "max", "min", "exp", "round", "keep", "sum", "largest",
+        "fma",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "max",
+        "min",
+        "exp",
+        "round",
+        "keep",
+        "sum",
+        "largest",
+        "any_above",
     ] {
         let run = |isa: Isa| {
             let mut output = Vec::new();

@@ -59,6 +59,34 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn widen_f16(self, src: &[u16; LANES]) -> Self::V {
+        lanes!(_mm512_cvtph_ps(_mm256_loadu_si256(src.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn widen_i8(self, src: &[i8; LANES]) -> Self::V {
+        lanes!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(
+            src.as_ptr().cast()
+        ))))
+    }
+
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        lanes!({
+            let high = _mm512_extractf32x8_ps::<1>(v);
+            sum256(_mm256_add_ps(_mm512_castps512_ps256(v), high))
+        })
+    }
+
+    #[inline(always)]
+    fn largest(self, v: Self::V) -> f32 {
+        lanes!({
+            let high = _mm512_extractf32x8_ps::<1>(v);
+            largest256(_mm256_max_ps(_mm512_castps512_ps256(v), high))
+        })
+    }
+
+    #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         lanes!(_mm512_fmadd_ps(a, b, c))
     }
@@ -116,6 +144,11 @@ impl Simd for Avx512 {
             _mm512_set1_ps(fill),
             v
         ))
+    }
+
+    #[inline(always)]
+    fn any_above(self, a: Self::V, b: Self::V) -> bool {
+        lanes!(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) != 0)
     }
 
     #[inline(always)]
@@ -180,6 +213,36 @@ impl Simd for Avx2 {
                 ],
             )
         })
+    }
+
+    #[inline(always)]
+    fn widen_f16(self, src: &[u16; LANES]) -> Self::V {
+        lanes!([
+            _mm256_cvtph_ps(_mm_loadu_si128(src.as_ptr().cast())),
+            _mm256_cvtph_ps(_mm_loadu_si128(src.as_ptr().add(8).cast()))
+        ])
+    }
+
+    #[inline(always)]
+    fn widen_i8(self, src: &[i8; LANES]) -> Self::V {
+        lanes!({
+            let all = _mm_loadu_si128(src.as_ptr().cast());
+            let high = _mm_srli_si128::<8>(all);
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(all)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high)),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        lanes!(sum256(_mm256_add_ps(v[0], v[1])))
+    }
+
+    #[inline(always)]
+    fn largest(self, v: Self::V) -> f32 {
+        lanes!(largest256(_mm256_max_ps(v[0], v[1])))
     }
 
     #[inline(always)]
@@ -256,7 +319,35 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn any_above(self, a: Self::V, b: Self::V) -> bool {
+        lanes!({
+            let lo = _mm256_cmp_ps::<_CMP_GT_OQ>(a[0], b[0]);
+            let hi = _mm256_cmp_ps::<_CMP_GT_OQ>(a[1], b[1]);
+            _mm256_movemask_ps(_mm256_or_ps(lo, hi)) != 0
+        })
+    }
+
+    #[inline(always)]
     fn prefetch<T>(self, address: *const T) {
         lanes!(_mm_prefetch::<_MM_HINT_T0>(address.cast()));
     }
+}
+
+/// The rest of [`Simd::sum`], from eight lanes on.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn sum256(b: __m256) -> f32 {
+    let c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps::<1>(b));
+    let d = _mm_add_ps(c, _mm_movehl_ps(c, c));
+    _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)))
+}
+
+/// The rest of [`Simd::largest`], from eight lanes on. The instruction is the
+/// trait's `max`: its second operand where they are equal or one is NaN.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn largest256(b: __m256) -> f32 {
+    let c = _mm_max_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps::<1>(b));
+    let d = _mm_max_ps(c, _mm_movehl_ps(c, c));
+    _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)))
 }

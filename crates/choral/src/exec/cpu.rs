@@ -1,7 +1,7 @@
 //! The model, its workers and its cache memory on this machine's CPU.
 
 use crate::engine::batch::{Batch, ExecError, Executor, StepResult};
-use crate::model::{Model, ModelError, Scratch};
+use crate::model::{KvTypes, Model, ModelError, Scratch};
 use choral_kernels::attention::KvMemory;
 use choral_kernels::{Compute, WorkCounts};
 use std::sync::Arc;
@@ -13,22 +13,39 @@ pub struct CpuExecutor {
     compute: Compute,
     kv: Vec<KvMemory>,
     num_blocks: usize,
+    kv_types: KvTypes,
     scratch: Scratch,
 }
 
 impl CpuExecutor {
-    /// Reserves memory for `num_blocks` blocks of keys and values.
+    /// Reserves memory for `num_blocks` blocks of keys and values, kept as the model's
+    /// numeric says.
     ///
     /// # Errors
     /// If the operating system refuses so much.
     pub fn new(model: Arc<Model>, compute: Compute, num_blocks: usize) -> Result<Self, ModelError> {
-        let kv = model.kv_memory(num_blocks)?;
+        let types = model.numeric().kv_types();
+        Self::with_kv_types(model, compute, num_blocks, types)
+    }
+
+    /// The same, with keys and values kept as `kv_types`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_kv_types(
+        model: Arc<Model>,
+        compute: Compute,
+        num_blocks: usize,
+        kv_types: KvTypes,
+    ) -> Result<Self, ModelError> {
+        let kv = model.kv_memory(kv_types, num_blocks)?;
         let scratch = Scratch::default();
         Ok(Self {
             model,
             compute,
             kv,
             num_blocks,
+            kv_types,
             scratch,
         })
     }
@@ -48,7 +65,7 @@ impl Executor for CpuExecutor {
     }
 
     fn block_bytes(&self) -> usize {
-        self.model.kv_block_bytes()
+        self.model.spec().kv_block_bytes(self.kv_types) as usize
     }
 
     fn forward(&mut self, batch: &Batch, result: &mut StepResult) -> Result<(), ExecError> {

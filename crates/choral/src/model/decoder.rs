@@ -3,7 +3,7 @@
 //! Everything is computed per token, in an order that no other token has a part
 //! in; only attention reads other positions, and those of its own sequence.
 
-use super::{DecoderSpec, ModelError, Numeric, loader};
+use super::{DecoderSpec, KvTypes, ModelError, Numeric, loader};
 use crate::arch::Architecture;
 use crate::engine::batch::{Batch, StepResult};
 use crate::nn::{Embedding, Linear, Rope, add};
@@ -124,29 +124,21 @@ impl Model {
         self.layers.iter().map(layer).sum::<usize>() + self.output.bytes()
     }
 
-    /// Memory for `blocks` blocks of keys and values, one a layer.
+    /// Memory for `blocks` blocks of keys and values kept as `types`, one a layer.
     ///
     /// # Errors
     /// [`ModelError::NoMemory`].
-    pub fn kv_memory(&self, blocks: usize) -> Result<Vec<KvMemory>, ModelError> {
+    pub fn kv_memory(&self, types: KvTypes, blocks: usize) -> Result<Vec<KvMemory>, ModelError> {
         let (heads, dim) = (self.spec.num_kv_heads, self.spec.head_dim);
         self.layers
             .iter()
             .map(|_| {
-                KvMemory::new(self.numeric.element(), blocks, heads, dim).ok_or(
-                    ModelError::NoMemory {
-                        what: "keys and values",
-                        bytes: (blocks * self.kv_block_bytes()) as u64,
-                    },
-                )
+                KvMemory::new(types, blocks, heads, dim).ok_or_else(|| ModelError::NoMemory {
+                    what: "keys and values",
+                    bytes: (blocks as u64).saturating_mul(self.spec.kv_block_bytes(types)),
+                })
             })
             .collect()
-    }
-
-    /// Bytes of one block of keys and values over all layers.
-    pub fn kv_block_bytes(&self) -> usize {
-        let (heads, dim) = (self.spec.num_kv_heads, self.spec.head_dim);
-        self.layers.len() * KvMemory::block_bytes(self.numeric.element(), heads, dim)
     }
 
     /// Runs one step: stores the keys and values of the batch's tokens in `kv` and
@@ -257,6 +249,7 @@ impl Model {
             heads: spec.num_heads,
             scale: 1.0 / (dim as f32).sqrt(),
             window: layer.window,
+            sinks: None,
         };
         s.attended.resize(tokens * q_width, 0.0);
         paged_attention(compute, &shape, kv, rows, (qkv, stride), &mut s.attended);

@@ -14,6 +14,7 @@ mod plan;
 mod rope_config;
 mod spec;
 
+pub use choral_kernels::attention::{KvType, KvTypes};
 pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;
 pub use hyper::{Hyper, Key};
@@ -22,6 +23,7 @@ pub use plan::{EnginePlan, PlanOptions};
 pub use spec::{DecoderSpec, RopeScaling, RopeSpec, Stored};
 
 use choral_formats::{Dtype, FormatError, ModelFile, TensorSource};
+use choral_kernels::Isa;
 use choral_kernels::matmul::Element;
 use std::path::PathBuf;
 
@@ -30,7 +32,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Numeric {
     /// Weights and activations of matrix products rounded to bf16, sums in f32;
-    /// keys and values in bf16.
+    /// keys and values in bf16 unless said.
     Bf16,
     /// Quantised weights stay integers and are multiplied with activations that are
     /// quantised to int8 in blocks of 32; weights stored as floats as in `Bf16`.
@@ -49,15 +51,27 @@ impl Numeric {
         }
     }
 
-    /// What is chosen for a model where nothing is said: `q8` for quantised files,
-    /// for int8 products are four times as fast as f32 ones on CPUs without
-    /// matrix tiles; `bf16` for others.
+    /// What is chosen for a model where nothing is said: the fastest that the file and
+    /// this CPU allow. That is `q8` for quantised files, because int8 products are
+    /// four times as fast as f32 ones, but not on CPUs with matrix tiles, where bf16
+    /// is faster still; and `bf16` for files of floats.
+    ///
+    /// What counts is the CPU, not the instruction set that was asked for: one CPU
+    /// gives one text.
     pub fn default_for(file: &ModelFile, spec: &DecoderSpec) -> Self {
-        if loader::is_quantised(file, spec) {
+        if loader::is_quantised(file, spec) && !Isa::detect().has_tiles() {
             Self::Q8
         } else {
             Self::Bf16
         }
+    }
+
+    /// What keys and values are kept as unless said.
+    pub fn kv_types(self) -> KvTypes {
+        KvTypes::both(match self {
+            Self::Bf16 | Self::Q8 => KvType::Bf16,
+            Self::F32 => KvType::F32,
+        })
     }
 
     /// What numbers that are not integers are kept as.

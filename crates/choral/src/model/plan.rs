@@ -4,11 +4,10 @@
 //! [`EnginePlan`]. Reads no file and no machine (see [`crate::machine`]), and
 //! allocates nothing, so a model can be planned for without its weights.
 
-use super::{DecoderSpec, ModelError, Numeric, loader};
+use super::{DecoderSpec, KvType, KvTypes, ModelError, Numeric, loader};
 use crate::engine::EngineConfig;
 use crate::engine::batch::BLOCK_TOKENS;
 use choral_formats::ModelFile;
-use choral_kernels::attention::KvMemory;
 use choral_kernels::matmul::PackedMatrix;
 
 /// Most sequences that are run together unless more are asked for. A step of
@@ -40,6 +39,21 @@ pub struct PlanOptions {
     /// Bytes for keys and values; `None`: half of what weights and steps leave,
     /// and no more than could ever be used.
     pub kv_bytes: Option<u64>,
+    /// What keys are kept as; `None`: as the numeric says.
+    pub key_type: Option<KvType>,
+    /// What values are kept as; `None`: as the numeric says.
+    pub value_type: Option<KvType>,
+}
+
+impl PlanOptions {
+    /// What keys and values are kept as in `numeric`.
+    pub fn kv_types(&self, numeric: Numeric) -> KvTypes {
+        let own = numeric.kv_types();
+        KvTypes {
+            keys: self.key_type.unwrap_or(own.keys),
+            values: self.value_type.unwrap_or(own.values),
+        }
+    }
 }
 
 /// What an engine will take and how it will share it out. Sizes are in bytes.
@@ -51,6 +65,8 @@ pub struct EnginePlan {
     pub weight_bytes: u64,
     /// Activations and logits of the largest step.
     pub step_bytes: u64,
+    /// What keys and values are kept as.
+    pub kv_types: KvTypes,
     /// One block of keys and values over all layers.
     pub kv_block_bytes: u64,
     /// Blocks of [`BLOCK_TOKENS`] positions.
@@ -117,17 +133,15 @@ impl DecoderSpec {
             .saturating_add(bytes((self.vocab_size, self.hidden_size)))
     }
 
-    /// Bytes of one token's keys and values over all layers, at `element_bytes`
-    /// an element (2 for f16 and bf16) and without padding.
-    pub fn kv_token_bytes(&self, element_bytes: usize) -> u64 {
-        2 * (self.num_layers as u64)
-            .saturating_mul(self.kv_width() as u64)
-            .saturating_mul(element_bytes as u64)
+    /// Bytes of one token's keys and values over all layers, without padding.
+    pub fn kv_token_bytes(&self, types: KvTypes) -> u64 {
+        let layer = types.position_bytes(self.num_kv_heads, self.head_dim);
+        (self.num_layers as u64).saturating_mul(layer as u64)
     }
 
     /// Bytes of one block of keys and values over all layers, as it lies in memory.
-    pub fn kv_block_bytes(&self, numeric: Numeric) -> u64 {
-        let layer = KvMemory::block_bytes(numeric.element(), self.num_kv_heads, self.head_dim);
+    pub fn kv_block_bytes(&self, types: KvTypes) -> u64 {
+        let layer = types.block_bytes(self.num_kv_heads, self.head_dim);
         (self.num_layers as u64).saturating_mul(layer as u64)
     }
 
@@ -185,7 +199,8 @@ impl DecoderSpec {
         let step_bytes = self.largest_step(max_num_batched_tokens, max_num_seqs);
 
         let context = options.context.unwrap_or(self.max_context);
-        let kv_block_bytes = self.kv_block_bytes(numeric);
+        let kv_types = options.kv_types(numeric);
+        let kv_block_bytes = self.kv_block_bytes(kv_types);
         let spare = left.saturating_sub(step_bytes);
         let kv_bytes = options.kv_bytes.unwrap_or(spare / 2);
         let useful = max_num_seqs.saturating_mul(context.div_ceil(BLOCK_TOKENS));
@@ -210,6 +225,7 @@ impl DecoderSpec {
             numeric,
             weight_bytes,
             step_bytes,
+            kv_types,
             kv_block_bytes,
             num_kv_blocks,
             context: context.min(kv_tokens),

@@ -3,7 +3,7 @@
 use super::Sections;
 use super::subject::Subject;
 use anyhow::Result;
-use choral::model::DecoderSpec;
+use choral::model::{DecoderSpec, KvType, KvTypes};
 use choral_formats::gguf::{Array, Value};
 use choral_formats::{JsonObject, TensorInfo};
 use serde::Serialize;
@@ -188,7 +188,7 @@ fn shape(architecture: &'static str, spec: &DecoderSpec) -> Shape {
         context: spec.max_context,
         windowed_layers: spec.windows.iter().flatten().count(),
         tied_embeddings: spec.tied_embeddings,
-        kv_token_bytes_f16: spec.kv_token_bytes(2),
+        kv_token_bytes_f16: spec.kv_token_bytes(KvTypes::both(KvType::F16)),
     }
 }
 

