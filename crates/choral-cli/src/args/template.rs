@@ -4,7 +4,8 @@
 mod tests;
 
 use crate::input;
-use anyhow::{Context as _, Result, bail};
+use crate::message::Usage;
+use anyhow::{Context as _, Result};
 use choral::Engine;
 use choral::text::{ChatTemplate, Tokenizer};
 use clap::Args;
@@ -61,20 +62,30 @@ impl TemplateArgs {
         }
     }
 
+    /// Refuses a template that no model could be used with, before one is loaded.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.chat_template {
+            Some(given) => template(given, BTreeMap::new()).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a template was asked for by name, text or file.
     pub(crate) fn is_given(&self) -> bool {
         self.chat_template.is_some() || self.chat_template_file.is_some()
     }
 
     /// Refuses options that would not be honoured because `switch` is missing.
-    pub(crate) fn refuse(&self, switch: &str) -> Result<()> {
+    pub(crate) fn refuse(&self, switch: &str) -> Result<(), Usage> {
         let given = [
             ("--system", self.system.is_some()),
             ("--chat-template", self.chat_template.is_some()),
             ("--chat-template-file", self.chat_template_file.is_some()),
         ];
         if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
-            bail!("{option} says how a chat is rendered, but there is none: add {switch}");
+            return Err(Usage::new(format!(
+                "{option} says how a chat is rendered, but there is none: add {switch}"
+            )));
         }
         Ok(())
     }
@@ -101,11 +112,12 @@ fn template(given: &str, special_tokens: BTreeMap<String, String>) -> Result<Cha
     if given.contains("{{") || given.contains("{%") {
         return Ok(ChatTemplate::new(given, special_tokens)?);
     }
-    ChatTemplate::by_name(given, special_tokens).with_context(|| {
+    let found = ChatTemplate::by_name(given, special_tokens);
+    Ok(found.ok_or_else(|| {
         let names: Vec<_> = ChatTemplate::names().collect();
-        format!(
+        Usage::new(format!(
             "no chat template is called `{given}`: expected {}, or a template's text",
             names.join(", ")
-        )
-    })
+        ))
+    })?)
 }

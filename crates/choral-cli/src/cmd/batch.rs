@@ -105,6 +105,8 @@ impl From<Format> for InputFormat {
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
+    args.sampling.check(args.parallel.unwrap_or(1))?;
+    args.template.check()?;
     files::check_output(&args.output, &args.input, args.overwrite)?;
     let format = args.input_format.map(InputFormat::from);
     let input = files::Input::open(&args.input, format)?;
@@ -130,6 +132,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
 
     let mut chat = Chat::new(&engine, &args)?;
+    let has_limit = params.max_tokens.is_some();
     let reader = RowReader::new(input.reader, input.format, params);
     let num_blank_lines = reader.num_blank_lines();
     let (is_chat, template) = (args.chat, args.template.clone());
@@ -155,6 +158,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         // A bar would be drawn over the answers.
         progress: Progress::new(input.num_rows, args.quiet || output.is_terminal),
         out: output.writer,
+        max_model_len: engine.max_model_len(),
+        num_ended_by_context: 0,
     };
     let stop = Stop::default();
     let job = Job {
@@ -169,6 +174,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let summary = job.run(rows, &mut answers)?;
     drop(guard);
     answers.progress.finish(&summary, seed);
+    if answers.num_ended_by_context > 0 && has_limit && !args.quiet {
+        tell(&format!(
+            "{} answers end where the context of {} tokens does (--ctx-size)",
+            answers.num_ended_by_context, answers.max_model_len
+        ));
+    }
     let num_blank_lines = num_blank_lines.load(Ordering::Relaxed);
     Ok(finish(&summary, num_blank_lines, args.quiet))
 }
@@ -234,10 +245,13 @@ impl<'a> Chat<'a> {
 struct Answers {
     out: Box<dyn Write>,
     progress: Progress,
+    max_model_len: usize,
+    num_ended_by_context: usize,
 }
 
 impl Sink for Answers {
     fn answer(&mut self, answer: &Answer) -> io::Result<()> {
+        self.num_ended_by_context += answer.num_ended_by_context(self.max_model_len);
         serde_json::to_writer(&mut self.out, answer)?;
         self.out.write_all(b"\n")
     }

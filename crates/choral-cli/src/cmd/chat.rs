@@ -52,6 +52,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
+    args.sampling.check(1)?;
+    args.template.check()?;
     let engine = args.model.builder()?.build()?;
     let info = info(&engine)?;
     let template = args.template.load(&engine)?;
@@ -196,13 +198,26 @@ impl Talk<'_> {
         if let Some(error) = answer.error {
             bail!(error.message);
         }
+        let is_full = answer.num_ended_by_context(self.engine.max_model_len()) > 0;
         let choice = answer.outputs.into_iter().next();
         let choice = choice.context("the engine ended without an answer")?;
         if let Some(entries) = &choice.logprobs {
             logprobs::write(out, entries)?;
         }
         if choice.finish_reason == FinishReason::Length {
-            writeln!(io::stderr(), "(cut off: there is no room for more tokens)")?;
+            let num_tokens = choice.token_ids.len();
+            if is_full {
+                let most = self.engine.max_model_len();
+                writeln!(
+                    io::stderr(),
+                    "(cut off: the context of {most} tokens is full, /reset forgets the conversation)"
+                )?;
+            } else {
+                writeln!(
+                    io::stderr(),
+                    "(cut off after {num_tokens} tokens: /set max_tokens -1 lets answers end by themselves)"
+                )?;
+            }
         }
         let next = if is_interrupted {
             writeln!(io::stderr(), "(stopped)")?;

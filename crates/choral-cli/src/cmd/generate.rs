@@ -1,10 +1,10 @@
 //! `choral generate`: several sequences from one prompt.
 
-use crate::input;
 use crate::args::ModelArgs;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::TemplateArgs;
+use crate::input;
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
 use crate::output::config::Config;
@@ -76,6 +76,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
+    args.sampling.check(args.num_parallel())?;
+    if !args.chat {
+        args.template.refuse("--chat")?;
+    }
+    args.template.check()?;
     let text = args.prompt_text()?;
     let started = Instant::now();
     let (engine, steps) = args.engine()?;
@@ -115,6 +120,19 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         args.timings,
     );
     let steps: Vec<StepStats> = steps.try_iter().collect();
+    if params.max_tokens.is_some() && !args.quiet {
+        let full = answer.num_ended_by_context(engine.max_model_len());
+        if full > 0 {
+            // A closed standard error has nobody to tell.
+            let _ = writeln!(
+                io::stderr(),
+                "choral: {full} of {} sequences end where the context of {} tokens does \
+                 (--ctx-size), before the tokens that were asked for",
+                answer.outputs.len(),
+                engine.max_model_len()
+            );
+        }
+    }
     if args.json {
         let report = Report {
             answer: &answer,
@@ -141,6 +159,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 }
 
 impl Args {
+    fn num_parallel(&self) -> u32 {
+        self.parallel.unwrap_or(DEFAULT_PARALLEL)
+    }
+
     fn prompt_text(&self) -> Result<String> {
         if let Some(file) = &self.file {
             // The line feed that editors leave at the end is not meant.
@@ -169,14 +191,13 @@ impl Args {
 
     fn params(&self, engine: &Engine) -> Result<SamplingParams> {
         let mut params = self.sampling.params(&info(engine)?.generation_defaults);
-        params.n = self.parallel.unwrap_or(DEFAULT_PARALLEL);
+        params.n = self.num_parallel();
         params.seed = Some(params.seed.unwrap_or_else(fresh_seed));
         Ok(params)
     }
 
     fn model_prompt(&self, engine: &Engine, text: &str) -> Result<Prompt> {
         if !self.chat {
-            self.template.refuse("--chat")?;
             return Ok(Prompt::Text(text.to_owned()));
         }
         let messages = self.template.conversation(text);
