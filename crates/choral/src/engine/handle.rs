@@ -281,13 +281,14 @@ impl Shared {
             request_id,
             prompt,
             params,
+            parse_special,
             diagnostics,
         } = request;
         params.validate(self.vocab_size)?;
         if !params.stop.is_empty() && self.tokenizer.is_none() {
             return Err(SubmitError::NoTokenizer { what: "`stop`" });
         }
-        let (text, prompt) = self.tokenize(prompt)?;
+        let (text, prompt) = self.tokenize(prompt, parse_special)?;
         let num_tokens = prompt.len();
         let wants_none = params.max_tokens == Some(0);
         let room = self.max_model_len.checked_sub(num_tokens);
@@ -328,7 +329,11 @@ impl Shared {
         })
     }
 
-    fn tokenize(&self, prompt: Prompt) -> Result<(Option<String>, Arc<[u32]>), SubmitError> {
+    fn tokenize(
+        &self,
+        prompt: Prompt,
+        parse_special: bool,
+    ) -> Result<(Option<String>, Arc<[u32]>), SubmitError> {
         let (text, token_ids) = match prompt {
             Prompt::Tokens(token_ids) => (None, token_ids),
             Prompt::Text(text) => {
@@ -336,7 +341,7 @@ impl Shared {
                 let tokenizer = tokenizer.ok_or(SubmitError::NoTokenizer { what: "the prompt" })?;
                 let options = EncodeOptions {
                     add_special: true,
-                    parse_special: true,
+                    parse_special,
                 };
                 let token_ids = tokenizer.encode(&text, options)?;
                 (Some(text), token_ids)

@@ -55,7 +55,7 @@ mod tests;
 struct Guide;
 
 pub use error::SampleError;
-pub use logprobs::position_logprobs;
+pub use logprobs::{PositionLogprobs, TokenLogprob, position_logprobs};
 pub use params::SamplingParams;
 pub(crate) use rng::SEED_BITS;
 pub use rng::{Rng, fresh_seed, philox4x32, uniform};

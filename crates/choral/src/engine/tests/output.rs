@@ -163,7 +163,7 @@ fn a_stop_string_may_begin_in_the_first_min_tokens() {
         let stop = text_of(&token_ids[at..at + 2]);
         let before = text_of(&token_ids[..at]);
         let whole = text_of(&token_ids[..at + 2]);
-        let is_new = !text_of(&token_ids[..at + 1]).contains(&stop);
+        let is_new = !text_of(&token_ids[..=at]).contains(&stop);
         if stop.contains('\u{fffd}') || !is_new || whole != format!("{before}{stop}") {
             continue;
         }
@@ -332,4 +332,18 @@ fn a_prompt_that_was_seen_before_is_served_from_the_cache() {
     assert_eq!(metrics.prefix_hit_tokens, 48);
     assert_eq!(metrics.prefix_query_tokens, 100);
     assert_eq!(metrics.prompt_tokens, 52);
+}
+
+#[test]
+fn a_special_token_in_a_prompt_is_text_if_so_asked() {
+    let engine = start(executor());
+    let run = |request: Request| {
+        let stream = engine.submit(request.with_params(exactly(1)));
+        stream.expect("accepted").wait().prompt_token_ids
+    };
+    let text = "a<|end_of_text|>";
+    assert!(run(Request::new(text)).contains(&END));
+    let as_text = run(Request::new(text).without_special_tokens());
+    assert!(!as_text.contains(&END));
+    assert!(text_of(&as_text).ends_with(text), "{as_text:?}");
 }
