@@ -1,10 +1,10 @@
 //! `choral template`: messages to prompt text.
 
-use crate::input::{self, TextInput};
 use super::jsonl;
 use super::model_file::TextPart;
 use crate::args::model::ModelChoice;
 use crate::args::template::{NO_TEMPLATE, TemplateArgs};
+use crate::input::{self, TextInput};
 use crate::message::message;
 use anyhow::{Context as _, Result, ensure};
 use choral::text::{DateTime, TemplateInput, parse_tool_arguments};
@@ -81,12 +81,11 @@ fn render(args: Args) -> Result<String> {
         kwargs,
         special_tokens,
         now,
-    } = match &args.input {
-        Some(path) => Conversation::read(path)?,
-        None => {
-            let messages = args.template.conversation(&args.message.read()?);
-            Conversation::of(messages.into(), !args.no_generation_prompt)
-        }
+    } = if let Some(path) = &args.input {
+        Conversation::read(path)?
+    } else {
+        let messages = args.template.conversation(&args.message.read()?);
+        Conversation::of(messages.into(), !args.no_generation_prompt)
     };
     ensure!(messages.is_array(), "`messages` is no array");
     let special_tokens = special_tokens.map(|tokens| {
@@ -94,9 +93,11 @@ fn render(args: Args) -> Result<String> {
         tokens.into_iter().filter_map(given).collect()
     });
     // A template alone needs no model.
-    let model = match args.template.is_given() && args.model.is_default() {
-        true => None,
-        false => Some(TextPart::open(&args.model)?),
+    let is_alone = args.template.is_given() && args.model.is_default();
+    let model = if is_alone {
+        None
+    } else {
+        Some(TextPart::open(&args.model)?)
     };
     let models_own = model.as_ref().map(|model| model.tokenizer.special_tokens());
     let given = args

@@ -23,6 +23,7 @@ pub use answer::{
     Answer, Choice, PromptTokensDetails, Timings, TokenAlternative, TokenEntry, Usage,
 };
 pub use key::RowKey;
+pub use line::{Line, LineFault, Lines};
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
 pub use row::{
     ChatInput, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowReader, RowWork,
