@@ -1,7 +1,7 @@
 //! Which variables count.
 
 use super::bind_with;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, Command};
 use std::ffi::OsString;
 
 fn command() -> Command {
@@ -25,52 +25,38 @@ fn command() -> Command {
     Command::new("choral").subcommand(sub)
 }
 
-fn parse(
-    words: &[&str],
-    environment: &'static [(&'static str, &'static str)],
-) -> Result<ArgMatches, clap::Error> {
+/// The options that a variable may set, beside these words.
+fn bound(words: &[&str]) -> Vec<String> {
     let words: Vec<OsString> = ["choral", "run"]
         .iter()
         .chain(words)
         .map(OsString::from)
         .collect();
-    let read = |name: &str| {
-        let found = environment.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| OsString::from(value))
-    };
-    let command = bind_with(command(), &words, &read);
-    let matches = command.try_get_matches_from(words)?;
-    Ok(matches
-        .subcommand_matches("run")
-        .expect("it was named")
-        .clone())
+    let all_set = |_: &str| Some(OsString::from("1"));
+    let command = bind_with(command(), &words, &all_set);
+    let run = command.find_subcommand("run").expect("it is there");
+    run.get_arguments()
+        .filter(|arg| arg.get_env().is_some())
+        .map(|arg| arg.get_id().to_string())
+        .collect()
 }
 
 #[test]
 fn a_variable_counts_unless_the_command_line_says_otherwise() {
-    let text = |matches: &ArgMatches, name: &str| matches.get_one::<String>(name).cloned();
-    let environment = &[
-        ("CHORAL_PROMPT", "x"),
-        ("CHORAL_TOP_K", "3"),
-        ("CHORAL_QUIET", "1"),
-    ];
-    let matches = parse(&[], environment).expect("good");
-    assert_eq!(text(&matches, "prompt").as_deref(), Some("x"));
-    assert!(matches.get_flag("quiet"));
-    for words in [&["hello"][..], &["--file", "f"], &["--prompt", "y"]] {
-        let matches = parse(words, environment).expect("the command line wins");
-        assert_ne!(text(&matches, "prompt").as_deref(), Some("x"), "{words:?}");
-        assert_eq!(text(&matches, "top-k").as_deref(), Some("3"));
-    }
-    let matches = parse(&["-v"], environment).expect("the command line wins");
-    assert!(matches.get_flag("verbose") && !matches.get_flag("quiet"));
+    assert_eq!(bound(&[]), ["prompt", "file", "top-k", "quiet"]);
+    // The argument that is given itself may keep its variable: clap prefers the words.
+    assert_eq!(bound(&["hello"]), ["top-k", "quiet"]);
+    assert_eq!(bound(&["--file", "f"]), ["file", "top-k", "quiet"]);
+    assert_eq!(bound(&["--prompt", "y"]), ["prompt", "top-k", "quiet"]);
+    assert_eq!(bound(&["-v"]), ["prompt", "file", "top-k"]);
+    assert_eq!(bound(&["-q"]), ["prompt", "file", "top-k", "quiet"]);
 }
 
 #[test]
-fn contradictions_on_one_side_are_still_errors() {
-    assert!(parse(&["hello", "--prompt", "y"], &[]).is_err());
-    assert!(parse(&["--no-such-option", "hello"], &[("CHORAL_PROMPT", "x")]).is_err());
-    let both = &[("CHORAL_PROMPT", "x"), ("CHORAL_FILE", "f")];
-    assert!(parse(&[], both).is_err());
-    assert!(parse(&["hello"], both).is_ok());
+fn wrong_words_are_looked_at_as_far_as_they_go() {
+    assert_eq!(
+        bound(&["--file", "f", "--no-such-option"]),
+        ["file", "top-k", "quiet"]
+    );
+    assert_eq!(bound(&["--help"]), ["prompt", "file", "top-k", "quiet"]);
 }

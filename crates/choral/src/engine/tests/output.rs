@@ -156,7 +156,12 @@ fn stop_strings_are_not_looked_for_in_the_first_min_tokens() {
 fn a_stop_string_may_begin_in_the_first_min_tokens() {
     let engine = start(executor());
     let prompt = vec![3, 1, 4];
-    let token_ids = alone(&prompt, &exactly(40), 0);
+    // Else `min_tokens` would ban it, and the answers be others.
+    let free = SamplingParams {
+        banned_token_ids: vec![END],
+        ..exactly(40)
+    };
+    let token_ids = alone(&prompt, &free, 0);
     let mut num_checked = 0;
     for at in 0..39 {
         // It begins with token `at` and ends with the one behind.
@@ -172,7 +177,7 @@ fn a_stop_string_may_begin_in_the_first_min_tokens() {
             let params = SamplingParams {
                 stop: vec![stop.clone()],
                 min_tokens: min_tokens as u32,
-                ..exactly(40)
+                ..free.clone()
             };
             let outputs = engine.generate([prompt.clone()], &params);
             let output = outputs[0].as_ref().expect("accepted");
