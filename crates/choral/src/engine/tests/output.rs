@@ -163,7 +163,7 @@ fn a_stop_string_may_begin_in_the_first_min_tokens() {
     };
     let token_ids = alone(&prompt, &free, 0);
     let mut num_checked = 0;
-    for at in 0..39 {
+    for at in 0..38 {
         // It begins with token `at` and ends with the one behind.
         let stop = text_of(&token_ids[at..at + 2]);
         let before = text_of(&token_ids[..at]);
