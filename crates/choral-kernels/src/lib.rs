@@ -19,6 +19,7 @@
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
 pub mod activation;
+mod arena;
 pub mod attention;
 mod bf16;
 pub mod isa;
@@ -36,7 +37,9 @@ pub use isa::{Isa, IsaError};
 pub use pool::Pool;
 pub use work::WorkCounts;
 
+use arena::Arena;
 use shared::SharedSlice;
+use std::io;
 use work::WorkCounters;
 
 /// Where kernels run: an instruction set chosen once, and the workers.
@@ -45,19 +48,36 @@ pub struct Compute {
     isa: Isa,
     pool: Pool,
     work: WorkCounters,
+    arena: Arena,
 }
 
 impl Compute {
     /// Starts `threads - 1` workers; the calling thread is the remaining one.
     ///
     /// # Panics
-    /// If `threads` is 0.
+    /// If `threads` is 0, or the operating system refuses a thread.
     #[must_use]
     pub fn new(isa: Isa, threads: usize) -> Self {
+        Self::with_pool(isa, Pool::new(threads))
+    }
+
+    /// The same for a number of threads that somebody asked for.
+    ///
+    /// # Errors
+    /// If the operating system refuses a thread.
+    ///
+    /// # Panics
+    /// If `threads` is 0.
+    pub fn try_new(isa: Isa, threads: usize) -> io::Result<Self> {
+        Ok(Self::with_pool(isa, Pool::try_new(threads)?))
+    }
+
+    fn with_pool(isa: Isa, pool: Pool) -> Self {
         Self {
             isa,
-            pool: Pool::new(threads),
+            pool,
             work: WorkCounters::default(),
+            arena: Arena::default(),
         }
     }
 
