@@ -129,6 +129,7 @@ fn score_with(path: &Path, numeric: Numeric, kv: KvTypes, prompts: &[Vec<u32>]) 
 }
 
 fn largest_difference(got: &[f32], want: &[f32], std: f32) -> f32 {
+    assert_eq!(got.len(), want.len());
     let differences = got.iter().zip(want).map(|(g, w)| (g - w).abs() / std);
     // NaN is the largest of all.
     differences.fold(0.0, |a, b| if a > b || a.is_nan() { a } else { b })
