@@ -99,7 +99,7 @@ def pack_rows(codes, bits):
     return (out & np.uint64(0xFFFFFFFF)).astype(np.uint32)
 
 
-def gptq(name, bits, group, *, sym, act=False, v2=False, index=True):
+def gptq(name, bits, group, *, sym, act=False, v2=False, index=True, by_gptqmodel=False):
     n, k = 32, 64
     size = k if group == -1 else group
     groups = k // size
@@ -113,7 +113,11 @@ def gptq(name, bits, group, *, sym, act=False, v2=False, index=True):
     if act:
         g_idx = rng.permutation(g_idx)
     weight = scales[g_idx].astype(np.float32) * (codes - zeros[g_idx]).astype(np.float32)
-    if bits == 3:
+    if by_gptqmodel:
+        assert bits == 3
+        off = np.array([0x24924924, 0x92492492, 0x49249249], np.uint32)
+        qzeros = pack_rows(zeros.T, bits).T - np.resize(off, n * bits // 32)
+    elif bits == 3:
         qzeros = pack_rows((zeros if v2 else zeros - 1).T, bits).T
     else:
         qzeros = pack_rows(zeros.T, bits).T
@@ -129,6 +133,8 @@ def gptq(name, bits, group, *, sym, act=False, v2=False, index=True):
     config = {"quant_method": "gptq", "bits": bits, "group_size": group, "sym": sym, "desc_act": act}
     if v2:
         config["checkpoint_format"] = "gptq_v2"
+    if by_gptqmodel:
+        config |= {"checkpoint_format": "gptq", "meta": {"quantizer": ["gptqmodel:2.2.0"]}}
     write(name, config, tensors, {"m": weight.T})
 
 
@@ -163,3 +169,4 @@ gptq("gptq_8", 8, -1, sym=True)
 gptq("gptq_3", 3, 32, sym=False)
 gptq("gptq_2", 2, 32, sym=False)
 awq()
+gptq("gptq_3_model", 3, 32, sym=False, by_gptqmodel=True)

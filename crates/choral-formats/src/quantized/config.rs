@@ -23,10 +23,20 @@ pub(super) struct Gptq {
     pub(super) bits: usize,
     /// Weights of a row that share a scale; `None`: all.
     pub(super) group: Option<usize>,
-    /// Zeros are stored less one, as the first version of the format did.
-    pub(super) zeros_less_one: bool,
+    pub(super) version: Version,
     /// Some modules have other settings: their tensors say which.
     pub(super) is_dynamic: bool,
+}
+
+/// What is stored for a zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// The zero less one: the first version of the format.
+    One,
+    /// The first version as `GPTQModel` writes it, which is another for three bits.
+    OneOfGptqModel,
+    /// The zero.
+    Two,
 }
 
 /// 4-bit integers packed along n.
@@ -122,10 +132,10 @@ fn gptq(config: &JsonObject) -> Result<Gptq, FormatError> {
     if !matches!(bits, 2 | 3 | 4 | 8) {
         return Err(config.invalid("bits", "2, 3, 4 or 8", bits));
     }
-    let version = config.str("checkpoint_format")?.unwrap_or("gptq");
-    let zeros_less_one = match version {
-        "gptq" => true,
-        "gptq_v2" => false,
+    let version = match config.str("checkpoint_format")?.unwrap_or("gptq") {
+        "gptq" if is_of_gptq_model(config) => Version::OneOfGptqModel,
+        "gptq" => Version::One,
+        "gptq_v2" => Version::Two,
         other => return Err(config.invalid("checkpoint_format", "gptq or gptq_v2", other)),
     };
     if config.bool("is_marlin_format")? == Some(true) {
@@ -139,9 +149,16 @@ fn gptq(config: &JsonObject) -> Result<Gptq, FormatError> {
     Ok(Gptq {
         bits,
         group: group_size(config, "group_size")?,
-        zeros_less_one,
+        version,
         is_dynamic: config.has("dynamic"),
     })
+}
+
+/// Whether the file names `GPTQModel` as the tool that made it: `"gptqmodel:1.4.0"`, or a
+/// list of such.
+fn is_of_gptq_model(config: &JsonObject) -> bool {
+    let made_by = config.get("meta").and_then(|meta| meta.get("quantizer"));
+    made_by.is_some_and(|tools| tools.to_string().contains("gptqmodel"))
 }
 
 fn awq(config: &JsonObject) -> Result<Awq, FormatError> {

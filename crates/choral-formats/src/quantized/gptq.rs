@@ -57,9 +57,7 @@ pub(super) fn open<'a>(
             groups = Groups::Any(index);
         }
     }
-    let layout = Layout::Gptq {
-        zeros_less_one: config.zeros_less_one,
-    };
+    let layout = Layout::Gptq(config.version);
     Ok(Some(Integers {
         shape: [n, k],
         bits,

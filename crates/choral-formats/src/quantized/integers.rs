@@ -5,6 +5,7 @@
 
 use half::{bf16, f16};
 
+use super::config::Version;
 use crate::{Dtype, TensorView};
 
 /// Weights in a block of the ggml types that rows can become.
@@ -33,7 +34,7 @@ impl<'a> Words<'a> {
 /// Where codes and zeros are in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
-    Gptq { zeros_less_one: bool },
+    Gptq(Version),
     Awq,
 }
 
@@ -63,6 +64,10 @@ pub(super) struct Integers<'a> {
 /// Nibble of a word that holds row `r` modulo 8, in AWQ's order.
 const AWQ_NIBBLES: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
+/// What `GPTQModel` takes off three words of zeros of three bits: not one of each field,
+/// but what it adds again when it reads them (`convert_gptq_v1_to_v2_format`).
+const GPTQ_MODEL_THREE_BITS: [u32; 3] = [0x2492_4924, 0x9249_2492, 0x4924_9249];
+
 impl Integers<'_> {
     fn num_groups(&self) -> usize {
         self.scales.rows()
@@ -85,7 +90,7 @@ impl Integers<'_> {
 
     fn code(&self, r: usize, i: usize) -> u8 {
         match self.layout {
-            Layout::Gptq { .. } => self.field(i, |at| self.codes.at(at, r)),
+            Layout::Gptq(_) => self.field(i, |at| self.codes.at(at, r)),
             Layout::Awq => awq_nibble(&self.codes, i, r),
         }
     }
@@ -94,14 +99,15 @@ impl Integers<'_> {
         let word = |at| self.zeros.at(group, at);
         match self.layout {
             Layout::Awq => awq_nibble(&self.zeros, group, r),
-            Layout::Gptq {
-                zeros_less_one: false,
-            } => self.field(r, word),
-            // Codes of three bits do not end where words do.
-            Layout::Gptq { .. } if self.bits == 3 => (self.field(r, word) + 1) & self.max(),
+            Layout::Gptq(Version::Two) => self.field(r, word),
+            Layout::Gptq(Version::OneOfGptqModel) if self.bits == 3 => {
+                self.field(r, |at| word(at).wrapping_add(GPTQ_MODEL_THREE_BITS[at % 3]))
+            }
+            // Fields of three bits do not end where words do.
+            Layout::Gptq(_) if self.bits == 3 => (self.field(r, word) + 1) & self.max(),
             // One was taken off every field of a whole word at once: a zero of nought
             // has borrowed from the field above, and gets it back in the same way.
-            Layout::Gptq { .. } => {
+            Layout::Gptq(_) => {
                 let ones = u32::MAX / u32::from(self.max());
                 self.field(r, |at| word(at).wrapping_add(ones))
             }

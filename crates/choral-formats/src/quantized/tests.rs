@@ -63,6 +63,7 @@ fn gptq_rows_are_those_that_were_packed() {
     check("gptq_4_v2", "GPTQ", Dtype::Q4_1);
     check("gptq_8", "GPTQ", Dtype::Q8_0);
     check("gptq_3", "GPTQ", Dtype::Q4_0);
+    check("gptq_3_model", "GPTQ", Dtype::Q4_0);
     check("gptq_2", "GPTQ", Dtype::Q4_0);
 }
 
