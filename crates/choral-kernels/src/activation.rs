@@ -125,7 +125,7 @@ fn gelu_tanh<S: Simd>(simd: S, x: S::V) -> S::V {
     let cube = simd.mul(simd.mul(x, x), x);
     let y = simd.fma(simd.splat(0.044_715), cube, x);
     // 2 sqrt(2 / pi)
-    times_sigmoid(simd, x, simd.mul(simd.splat(1.595_769_1), y))
+    times_sigmoid(simd, x, simd.mul(simd.splat(1.595_769), y))
 }
 
 /// With `h = erfc(|x| / sqrt 2) / 2`: `x - x h` above 0, `x h` below, which is
@@ -197,7 +197,7 @@ mod tests {
         match activation {
             Activation::Silu => g * sigmoid(g) * u.unwrap_or(1.0),
             Activation::GeluTanh => {
-                let y = (2.0 / std::f64::consts::PI).sqrt() * (g + 0.044715 * g.powi(3));
+                let y = (2.0 / std::f64::consts::PI).sqrt() * (g + 0.044_715 * g.powi(3));
                 0.5 * g * (1.0 + y.tanh()) * u.unwrap_or(1.0)
             }
             Activation::Gelu => 0.5 * g * erfc(-g / 2.0_f64.sqrt()) * u.unwrap_or(1.0),

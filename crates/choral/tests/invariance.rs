@@ -224,7 +224,7 @@ fn engine(model: Option<&PathBuf>, way: &Way) -> Engine {
     let spec = (architecture.spec)(&hyper).expect("a good configuration");
     let block = spec.kv_block_bytes(KvTypes::both(way.kv.unwrap_or(match way.numeric {
         Some(Numeric::F32) => KvType::F32,
-        _ => KvType::Bf16,
+        _ => KvType::F16,
     })));
     limits(builder)
         .max_model_len(num_blocks * BLOCK_TOKENS)

@@ -1,4 +1,4 @@
-//! OLMo 2: norms after each part, and over all heads of Q and K.
+//! `OLMo` 2: norms after each part, and over all heads of Q and K.
 //! Source: Hugging Face `modeling_olmo2.py`.
 
 use super::Architecture;

@@ -1,4 +1,4 @@
-//! SmolLM3: Llama without rotation in every fourth layer.
+//! `SmolLM3`: Llama without rotation in every fourth layer.
 //! Source: Hugging Face `modeling_smollm3.py`; GGUF files do not say which layers,
 //! llama.cpp leaves out every fourth.
 

@@ -1,4 +1,4 @@
-//! StarCoder2: layer norms, biases, no gate.
+//! `StarCoder2`: layer norms, biases, no gate.
 //! Source: Hugging Face `modeling_starcoder2.py`.
 
 use super::Architecture;

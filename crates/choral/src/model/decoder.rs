@@ -282,7 +282,9 @@ impl Model {
         compute.rows_mut(&mut stream.hidden, width, |t, row| {
             embed(batch.token_ids[t], row);
             if scale != 1.0 {
-                row.iter_mut().for_each(|x| *x *= scale);
+                for x in row.iter_mut() {
+                    *x *= scale;
+                }
             }
         });
         if let Some(positions) = &self.positions {
@@ -339,7 +341,9 @@ impl Model {
         }
         compute.rows_mut(logits, self.spec.vocab_size, |_, row| {
             if scale != 1.0 {
-                row.iter_mut().for_each(|x| *x *= scale);
+                for x in row.iter_mut() {
+                    *x *= scale;
+                }
             }
             if let Some(cap) = cap {
                 softcap(compute.isa(), cap, row);

@@ -61,13 +61,13 @@ pub(super) fn load(
     Ok(Model {
         architecture,
         numeric,
+        spec,
         embedding,
         positions,
         layers,
         norm,
         output,
         ropes,
-        spec,
     })
 }
 
@@ -411,7 +411,9 @@ impl Loader<'_> {
         let mut weight = self.tensors.vector(role, at, "weight", width)?;
         if self.scheme == Scheme::Hf {
             let offset = self.spec.norm.hf_offset;
-            weight.iter_mut().for_each(|w| *w += offset);
+            for w in &mut weight {
+                *w += offset;
+            }
         }
         Ok(Norm {
             weight,

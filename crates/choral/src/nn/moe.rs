@@ -165,7 +165,9 @@ impl Moe {
             }
             if self.normalised {
                 let sum: f32 = s.chosen[first..].iter().map(|c| c.share).sum();
-                s.chosen[first..].iter_mut().for_each(|c| c.share /= sum);
+                for choice in &mut s.chosen[first..] {
+                    choice.share /= sum;
+                }
             }
         }
         s.visits.sort_unstable_by_key(|v| (v.expert, v.row));
@@ -189,11 +191,13 @@ impl SharedExpert {
         let (shares, answer) = (&s.shares, &mut s.answer);
         for (share, answer) in shares.iter().zip(answer.chunks_exact_mut(hidden)) {
             let share = sigmoid(*share);
-            answer.iter_mut().for_each(|x| *x *= share);
+            for x in answer {
+                *x *= share;
+            }
         }
         let answer = &s.answer;
         compute.rows_mut(out, hidden, |r, out| {
-            add(out, &answer[r * hidden..][..hidden])
+            add(out, &answer[r * hidden..][..hidden]);
         });
     }
 }
@@ -208,7 +212,9 @@ fn softmax(logits: &mut [f32]) {
         *x = exp(*x - max);
         sum += *x;
     }
-    logits.iter_mut().for_each(|x| *x /= sum);
+    for x in logits.iter_mut() {
+        *x /= sum;
+    }
 }
 
 fn sigmoid(x: f32) -> f32 {

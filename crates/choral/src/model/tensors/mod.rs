@@ -5,11 +5,14 @@
 //! them taking turns. [`Tensors`] hides that: it is asked for a [`Role`] and answers
 //! with rows.
 
+mod place;
+
+pub(in crate::model) use place::{Place, Rows};
+
 use super::names::{At, Role};
 use super::{DecoderSpec, ModelError, Scheme, Stored};
-use choral_formats::{
-    Dtype, FormatError, ModelFile, TensorInfo, TensorSource, TensorView, dequantize,
-};
+use choral_formats::{Dtype, FormatError, ModelFile, TensorSource, TensorView, dequantize};
+use place::{Form, RowOrder};
 use std::cell::RefCell;
 use std::collections::HashSet;
 
@@ -22,75 +25,6 @@ pub(super) struct Tensors<'a> {
     scheme: Scheme,
     spec: &'a DecoderSpec,
     used: RefCell<HashSet<String>>,
-}
-
-/// GGUF files of Llama hold each head's rows of Q and K interleaved: row `2 i + j`
-/// there is row `i + j * half` of the layout that kernels rotate. So do the
-/// safetensors files of families that rotate neighbours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RowOrder {
-    AsStored,
-    Interleaved { head_dim: usize, rotated: usize },
-}
-
-impl RowOrder {
-    pub(super) fn stored(self, row: usize) -> usize {
-        match self {
-            Self::AsStored => row,
-            Self::Interleaved { head_dim, rotated } => {
-                let (head, at, half) = (row / head_dim, row % head_dim, rotated / 2);
-                if at >= rotated {
-                    return row;
-                }
-                head * head_dim + 2 * (at % half) + at / half
-            }
-        }
-    }
-}
-
-/// How a stored tensor holds a matrix.
-#[derive(Debug, Clone, Copy)]
-enum Form<'a> {
-    /// Row `r` is the tensor's row `first + step * r`.
-    Rows { first: usize, step: usize },
-    /// Row `r` is column `first + step * r` of the tensor's rows `from..from + k`.
-    Columns {
-        from: usize,
-        first: usize,
-        step: usize,
-    },
-    /// Row `r` is block row `first + step * r` of MXFP4 codes (`[.., k / 32, 16]`
-    /// bytes), with scales beside them (`[.., k / 32]`), as gpt-oss has them.
-    Mxfp4 {
-        scales: TensorView<'a>,
-        first: usize,
-        step: usize,
-    },
-}
-
-/// A matrix that was found.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
-    view: TensorView<'a>,
-    form: Form<'a>,
-    order: RowOrder,
-    shape: Shape,
-}
-
-/// A matrix whose rows can be read.
-pub(super) enum Rows<'a> {
-    InFile {
-        view: TensorView<'a>,
-        first: usize,
-        step: usize,
-        order: RowOrder,
-    },
-    /// Put together for the purpose.
-    Made {
-        info: TensorInfo,
-        bytes: Vec<u8>,
-        order: RowOrder,
-    },
 }
 
 impl<'a> Tensors<'a> {
@@ -266,15 +200,8 @@ impl<'a> Tensors<'a> {
                 None => Err(self.missing(role, at, "weight")),
             };
         }
-        let (name, taking_turns) = match role {
-            Role::ExpertDown => (self.stacked_down(at), None),
-            _ => {
-                let turn = usize::from(role == Role::ExpertUp);
-                let name = self.name(Role::ExpertGateUp, at, "weight");
-                (name, Some(turn))
-            }
-        };
-        let (first, step, height) = taking_turns.map_or((0, 1, n), |turn| (turn, 2, 2 * n));
+        let (name, first, step) = self.stacked(role, at);
+        let height = step * n;
         if let Some(view) = self.view(name.clone()) {
             let expected = [num_experts, k, height];
             if view.info.shape != expected {
@@ -311,10 +238,15 @@ impl<'a> Tensors<'a> {
         Ok((blocks, form))
     }
 
-    /// gpt-oss's name of all experts' output matrices.
-    fn stacked_down(&self, at: At) -> String {
+    /// gpt-oss's tensor of a matrix of all experts, the first of its columns that is
+    /// this matrix's, and the step to the next: gate and up take turns.
+    fn stacked(&self, role: Role, at: At) -> (String, usize, usize) {
         let name = self.name(Role::ExpertGateUp, at, "weight");
-        name.replace("gate_up_proj", "down_proj")
+        match role {
+            Role::ExpertGate => (name, 0, 2),
+            Role::ExpertUp => (name, 1, 2),
+            _ => (name.replace("gate_up_proj", "down_proj"), 0, 1),
+        }
     }
 
     /// A bias, in the order of its matrix's rows.
@@ -368,13 +300,7 @@ impl<'a> Tensors<'a> {
         if self.scheme == Scheme::Gguf {
             return Ok(None);
         }
-        let (name, first, step) = match role {
-            Role::ExpertDown => (self.stacked_down(at), 0, 1),
-            _ => {
-                let name = self.name(Role::ExpertGateUp, at, "weight");
-                (name, usize::from(role == Role::ExpertUp), 2)
-            }
-        };
+        let (name, first, step) = self.stacked(role, at);
         let Some(view) = self.view(format!("{name}_bias")) else {
             return Ok(None);
         };
@@ -466,133 +392,4 @@ fn is_known_to_be_unused(name: &str) -> bool {
     [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"]
         .iter()
         .any(|suffix| name.ends_with(suffix))
-}
-
-impl<'a> Place<'a> {
-    pub(super) fn shape(&self) -> Shape {
-        self.shape
-    }
-
-    /// The type that its rows will have.
-    pub(super) fn dtype(&self) -> Dtype {
-        match self.form {
-            Form::Rows { .. } => self.view.info.dtype,
-            Form::Columns { .. } => Dtype::F32,
-            Form::Mxfp4 { .. } => Dtype::MXFP4,
-        }
-    }
-
-    /// The tensor that holds it.
-    pub(super) fn tensor(&self) -> &'a str {
-        &self.view.info.name
-    }
-
-    /// Makes its rows readable. What is not stored row by row is put together.
-    pub(super) fn open(&self) -> Result<Rows<'a>, ModelError> {
-        let [n, k] = self.shape;
-        match self.form {
-            Form::Rows { first, step } => Ok(Rows::InFile {
-                view: self.view,
-                first,
-                step,
-                order: self.order,
-            }),
-            Form::Columns { from, first, step } => {
-                let mut values = vec![0.0_f32; n * k];
-                let mut row = vec![0.0; self.view.row_len()];
-                for i in 0..k {
-                    self.view.dequantize_row(from + i, &mut row)?;
-                    let column = row.iter().skip(first).step_by(step);
-                    for (values, &x) in values.chunks_exact_mut(k).zip(column) {
-                        values[i] = x;
-                    }
-                }
-                let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-                Ok(self.made(Dtype::F32, bytes))
-            }
-            Form::Mxfp4 {
-                scales,
-                first,
-                step,
-            } => {
-                let row = |r: usize| first + step * r;
-                let per_row = k / 32;
-                let mut bytes = Vec::with_capacity(n * per_row * 17);
-                for r in 0..n {
-                    let blocks = &self.view.bytes[row(r) * per_row * 16..][..per_row * 16];
-                    let scales = &scales.bytes[row(r) * per_row..][..per_row];
-                    for (block, &scale) in blocks.as_chunks::<16>().0.iter().zip(scales) {
-                        bytes.push(scale);
-                        bytes.extend(halves_of(block));
-                    }
-                }
-                Ok(self.made(Dtype::MXFP4, bytes))
-            }
-        }
-    }
-
-    fn made(&self, dtype: Dtype, bytes: Vec<u8>) -> Rows<'a> {
-        let info = TensorInfo {
-            name: self.view.info.name.clone(),
-            dtype,
-            shape: self.shape.to_vec(),
-        };
-        let order = self.order;
-        Rows::Made { info, bytes, order }
-    }
-}
-
-/// 32 codes of which neighbours share a byte, as GGUF's blocks have them: code `i`
-/// and code `i + 16` share one.
-fn halves_of(neighbours: &[u8; 16]) -> [u8; 16] {
-    let code = |i: usize| neighbours[i / 2] >> (4 * (i % 2)) & 15;
-    std::array::from_fn(|i| code(i) | code(i + 16) << 4)
-}
-
-impl Rows<'_> {
-    /// What holds the rows, and which of its rows `row` is.
-    pub(super) fn locate(&self, row: usize) -> (TensorView<'_>, usize) {
-        match self {
-            Self::InFile {
-                view,
-                first,
-                step,
-                order,
-            } => (*view, first + step * order.stored(row)),
-            Self::Made { info, bytes, order } => (TensorView { info, bytes }, order.stored(row)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interleaved_rows_are_put_into_halves() {
-        let order = RowOrder::Interleaved {
-            head_dim: 6,
-            rotated: 6,
-        };
-        let stored: Vec<usize> = (0..12).map(|row| order.stored(row)).collect();
-        assert_eq!(stored, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
-    }
-
-    #[test]
-    fn rows_that_are_not_rotated_stay_where_they_are() {
-        let order = RowOrder::Interleaved {
-            head_dim: 6,
-            rotated: 4,
-        };
-        let stored: Vec<usize> = (0..12).map(|row| order.stored(row)).collect();
-        assert_eq!(stored, [0, 2, 1, 3, 4, 5, 6, 8, 7, 9, 10, 11]);
-    }
-
-    #[test]
-    fn codes_of_neighbours_are_put_into_halves() {
-        // Code i is i modulo 16.
-        let neighbours = std::array::from_fn(|i| ((2 * i) % 16 | (2 * i + 1) % 16 << 4) as u8);
-        let expected: [u8; 16] = std::array::from_fn(|i| (i | i << 4) as u8);
-        assert_eq!(halves_of(&neighbours), expected);
-    }
 }
