@@ -323,6 +323,26 @@ fn a_quantised_model_gives_each_sequence_what_it_gets_alone() {
     }
 }
 
+/// Caps and windows; windows, sinks and experts of MXFP4; experts; layers without
+/// rotation; norms after parts and over all heads; `LongRoPE`.
+#[test]
+fn every_kind_of_layer_gives_each_sequence_what_it_gets_alone() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models");
+    for name in [
+        "gemma2",
+        "gemma3_text",
+        "glm4",
+        "gpt_oss_mxfp4",
+        "mixtral",
+        "olmo2",
+        "phi3",
+        "qwen3_moe",
+        "smollm3_mix",
+    ] {
+        check(Some(&golden.join(name).join("hf")), PLENTY);
+    }
+}
+
 #[test]
 fn in_f32_each_sequence_gets_what_it_gets_alone() {
     let numeric = Some(Numeric::F32);
