@@ -1,12 +1,13 @@
 //! From a path to a running engine.
 
+use crate::arch::Architecture;
 use crate::demo;
 use crate::engine::{Engine, EngineConfig, EngineParts, OnStep, StartError};
 use crate::exec::CpuExecutor;
 use crate::machine::Machine;
 use crate::model::{
-    DecoderSpec, EnginePlan, GenerationDefaults, Hyper, KvType, Model, ModelError, Numeric,
-    PlanOptions,
+    Adapter, AdapterError, DecoderSpec, EnginePlan, GenerationDefaults, Hyper, KvType, Model,
+    ModelError, Numeric, PlanOptions,
 };
 use crate::text::{Tokenizer, TokenizerError};
 use choral_formats::{FormatError, Gguf, ModelFile};
@@ -21,6 +22,9 @@ pub enum BuildError {
     /// The model file, its settings, or the memory for it.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// An adapter.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -82,6 +86,7 @@ pub struct EngineBuilder {
     prefix_caching: Option<bool>,
     queue_capacity: Option<usize>,
     on_step: Option<OnStep>,
+    adapters: Vec<(String, PathBuf)>,
 }
 
 impl EngineBuilder {
@@ -89,6 +94,16 @@ impl EngineBuilder {
     #[must_use]
     pub fn model(mut self, path: impl Into<PathBuf>) -> Self {
         self.path = Some(path.into());
+        self
+    }
+
+    /// An adapter that requests may run with: a directory of PEFT's, or a GGUF adapter
+    /// of llama.cpp's. Several may be given; requests name theirs
+    /// ([`Request::with_lora`](crate::Request::with_lora)), and one that names none
+    /// runs the model as it is.
+    #[must_use]
+    pub fn adapter(mut self, name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        self.adapters.push((name.into(), path.into()));
         self
     }
 
@@ -224,6 +239,11 @@ impl EngineBuilder {
         }
     }
 
+    fn numeric_for(&self, file: &ModelFile, spec: &DecoderSpec) -> Numeric {
+        let default = || Numeric::default_for(file, spec);
+        self.numeric.unwrap_or_else(default)
+    }
+
     /// What an engine for `file`, whose model is `spec`, would make of `memory` bytes.
     ///
     /// # Errors
@@ -234,10 +254,32 @@ impl EngineBuilder {
         spec: &DecoderSpec,
         memory: u64,
     ) -> Result<EnginePlan, ModelError> {
-        let default = || Numeric::default_for(file, spec);
-        let numeric = self.numeric.unwrap_or_else(default);
+        let numeric = self.numeric_for(file, spec);
         let weights = spec.packed_weight_bytes(file, numeric);
         spec.plan(numeric, weights, &self.options, memory)
+    }
+
+    /// Opens the adapters, and checks that they fit the model.
+    fn open_adapters(
+        &self,
+        architecture: &Architecture,
+        spec: &DecoderSpec,
+    ) -> Result<Vec<Adapter>, AdapterError> {
+        let mut adapters: Vec<Adapter> = Vec::with_capacity(self.adapters.len());
+        for (name, path) in &self.adapters {
+            let problem = |problem| AdapterError::Name {
+                name: name.clone(),
+                problem,
+            };
+            if name.is_empty() {
+                return Err(problem("empty"));
+            }
+            if adapters.iter().any(|known| known.name() == name) {
+                return Err(problem("given twice"));
+            }
+            adapters.push(Adapter::open(name, path, architecture, spec)?);
+        }
+        Ok(adapters)
     }
 
     /// Loads the model and starts its engine.
@@ -245,7 +287,7 @@ impl EngineBuilder {
     /// # Errors
     /// If the model cannot be loaded, does not fit in memory, or a limit makes no
     /// sense.
-    pub fn build(self) -> Result<Engine, BuildError> {
+    pub fn build(mut self) -> Result<Engine, BuildError> {
         let threads = self.compute_threads()?;
         let file = Arc::new(self.open()?);
         let isa = self.isa.map_or_else(Isa::from_env, Ok)?;
@@ -257,8 +299,13 @@ impl EngineBuilder {
         let generation_defaults = GenerationDefaults::read(&file)?;
         let left = Machine::here().memory_left();
         let memory = left.map_or(u64::MAX, |left| left.bytes);
+        let adapters = self.open_adapters(architecture, &spec)?;
+        let numeric = self.numeric_for(&file, &spec);
+        let bytes = adapters.iter().map(|a| a.bytes(numeric, &spec));
+        self.options.adapter_bytes = bytes.fold(0, u64::saturating_add);
+        let floats = adapters.iter().map(|a| a.floats_per_token(&spec));
+        self.options.adapter_floats = floats.max().unwrap_or(0);
         let plan = self.plan(&file, &spec, memory)?;
-        let numeric = plan.numeric;
         if plan.context_cut_to_memory {
             tracing::warn!(
                 context = plan.context,
@@ -269,7 +316,9 @@ impl EngineBuilder {
 
         let compute = Compute::try_new(isa, threads)
             .map_err(|source| ModelError::Threads { threads, source })?;
-        let model = Arc::new(Model::load(&file, numeric, Some(plan.context), &compute)?);
+        let context = Some(plan.context);
+        let model = Model::load_with(&file, numeric, context, &adapters, &compute)?;
+        let model = Arc::new(model);
         let executor =
             CpuExecutor::with_kv_types(model, compute, plan.num_kv_blocks, plan.kv_types)?;
         let info = ModelInfo {

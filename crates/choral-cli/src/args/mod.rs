@@ -5,9 +5,11 @@
 //! its own. Nothing here loads a model or prints.
 
 pub(crate) mod env;
+pub(crate) mod lora;
 pub(crate) mod model;
 pub(crate) mod normalize;
 pub(crate) mod sampling;
 pub(crate) mod template;
 
+pub(crate) use lora::LoraArgs;
 pub(crate) use model::ModelArgs;

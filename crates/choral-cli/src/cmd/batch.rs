@@ -2,10 +2,11 @@
 
 mod files;
 
-use crate::args::ModelArgs;
+use crate::args::lora;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::TemplateArgs;
+use crate::args::{LoraArgs, ModelArgs};
 use crate::interrupt::Interrupt;
 use crate::message::message;
 use crate::output::config::Config;
@@ -32,7 +33,8 @@ const EXIT_SOME_FAILED: u8 = 3;
 const ROWS: &str = "\
 Rows of JSONL: {\"prompt\": TEXT or [TOKEN IDS]} or {\"messages\": [...]}, with \"custom_id\" \
 and any sampling parameter by its OpenAI or vLLM name (max_tokens, temperature, seed, n, logprobs, \
-stop, ...), which wins over the command's option. A parameter that is not known is an error of its \
+stop, ...), which wins over the command's option. \"lora\": NAME or [{\"id\": NAME or NUMBER, \
+\"scale\": S}, ...] runs a row with those adapters instead of the command's, [] with none. A parameter that is not known is an error of its \
 row. Blank lines are passed over.
 
 Answers, in the order of the rows: {\"custom_id\", \"row\", \"outputs\": [{\"index\", \"text\", \
@@ -80,6 +82,16 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    lora: LoraArgs,
+    /// Adapters for rows that name them, by "lora" or by "model"
+    #[arg(
+        long,
+        value_name = "NAME=PATH",
+        num_args = 1..,
+        help_heading = "Adapters"
+    )]
+    lora_modules: Vec<String>,
+    #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     template: TemplateArgs,
@@ -119,7 +131,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             InputFormat::Jsonl => "each line of the input is read as JSON (--input-format)",
         });
     }
-    let engine = args.model.builder()?.build()?;
+    let (builder, adapters) = args.lora.load(args.model.builder()?)?;
+    let engine = lora::load_named(builder, &args.lora_modules)?.build()?;
     let info = info(&engine)?;
     let mut params = args.sampling.params(&info.generation_defaults);
     params.n = args.parallel.unwrap_or(1);
@@ -127,13 +140,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let seed = params.seed.take().unwrap_or_else(fresh_seed);
     params.validate(info.spec.vocab_size)?;
     if args.verbose {
-        let config = Config::new(info, &params);
+        let config = Config::new(info, &params).with_adapters(&adapters);
         writeln!(io::stderr(), "{config}  Job seed: {seed}")?;
     }
 
     let mut chat = Chat::new(&engine, &args)?;
     let has_limit = params.max_tokens.is_some();
-    let reader = RowReader::new(input.reader, input.format, params);
+    let reader = RowReader::new(input.reader, input.format, params)
+        .with_adapters(engine.adapters(), adapters);
     let num_blank_lines = reader.num_blank_lines();
     let (is_chat, template) = (args.chat, args.template.clone());
     let is_format_guessed = input.is_format_guessed;
@@ -191,7 +205,11 @@ fn chat_work(
     line: u64,
     work: RowWork,
 ) -> Result<RowWork, RowError> {
-    let RowWork { input, params } = work;
+    let RowWork {
+        input,
+        params,
+        lora,
+    } = work;
     let input = match input {
         RowInput::Prompt(Prompt::Text(text)) if is_chat => {
             RowInput::Chat(ChatInput::new(template.conversation(&text)))
@@ -214,7 +232,11 @@ fn chat_work(
         }
         prompt @ RowInput::Prompt(_) => prompt,
     };
-    Ok(RowWork { input, params })
+    Ok(RowWork {
+        input,
+        params,
+        lora,
+    })
 }
 
 /// Renders messages. A model without a template fails only the rows that need one.

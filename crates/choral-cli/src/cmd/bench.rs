@@ -203,6 +203,7 @@ fn measure(
             ..SamplingParams::default()
         },
         parse_special: true,
+        lora: Vec::new(),
         diagnostics: false,
     };
     while steps.try_recv().is_ok() {}

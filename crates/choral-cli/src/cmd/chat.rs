@@ -4,10 +4,10 @@ mod command;
 mod lines;
 mod session;
 
-use crate::args::ModelArgs;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::TemplateArgs;
+use crate::args::{LoraArgs, ModelArgs};
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
 use crate::message::message;
@@ -17,7 +17,7 @@ use crate::output::terminal::shown;
 use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::{Context as _, Result, bail};
 use choral::engine::request::FinishReason;
-use choral::engine::{Request, RequestOutput, StreamEvent};
+use choral::engine::{Lora, Request, RequestOutput, StreamEvent};
 use choral::job::{Answer, RowHead};
 use choral::sampling::fresh_seed;
 use choral::text::{ChatTemplate, TemplateInput};
@@ -45,6 +45,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    lora: LoraArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     template: TemplateArgs,
@@ -54,7 +56,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     args.sampling.check(1)?;
     args.template.check()?;
-    let engine = args.model.builder()?.build()?;
+    let (builder, lora) = args.lora.load(args.model.builder()?)?;
+    let engine = builder.build()?;
     let info = info(&engine)?;
     let template = args.template.load(&engine)?;
     let mut params = args.sampling.params(&info.generation_defaults);
@@ -69,7 +72,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let is_interactive = lines.is_interactive();
     let mut out = io::stdout();
     if args.verbose {
-        writeln!(out, "{}  Seed: {seed}\n", Config::new(info, &params))?;
+        let config = Config::new(info, &params).with_adapters(&lora);
+        writeln!(out, "{config}  Seed: {seed}\n")?;
     }
     if is_interactive && !args.quiet {
         writeln!(
@@ -81,6 +85,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let mut talk = Talk {
         engine: &engine,
         template,
+        lora,
         interrupt,
         session: Session::new(args.template.opening(), params, seed),
     };
@@ -123,6 +128,7 @@ enum Next {
 struct Talk<'a> {
     engine: &'a Engine,
     template: ChatTemplate,
+    lora: Vec<Lora>,
     interrupt: Interrupt,
     session: Session,
 }
@@ -171,7 +177,8 @@ impl Talk<'_> {
         let input = TemplateInput::new(self.session.messages());
         let prompt = self.engine.chat_prompt(&self.template, input)?;
         let params = self.session.next_params();
-        let request = Request::new(prompt).with_params(params);
+        let mut request = Request::new(prompt).with_params(params);
+        request.lora.clone_from(&self.lora);
         let stream = self
             .engine
             .submit(request)

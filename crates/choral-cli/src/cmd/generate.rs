@@ -1,9 +1,9 @@
 //! `choral generate`: several sequences from one prompt.
 
-use crate::args::ModelArgs;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::TemplateArgs;
+use crate::args::{LoraArgs, ModelArgs};
 use crate::input;
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
@@ -14,7 +14,7 @@ use crate::output::terminal::shown;
 use crate::output::{logprobs, steps};
 use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::Result;
-use choral::engine::{Prompt, Request, RequestOutput, StepStats, StreamEvent};
+use choral::engine::{Lora, Prompt, Request, RequestOutput, StepStats, StreamEvent};
 use choral::job::{Answer, RowHead};
 use choral::sampling::fresh_seed;
 use choral::text::TemplateInput;
@@ -69,6 +69,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    lora: LoraArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     template: TemplateArgs,
@@ -83,19 +85,24 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     args.template.check()?;
     let text = args.prompt_text()?;
     let started = Instant::now();
-    let (engine, steps) = args.engine()?;
+    let Started {
+        engine,
+        lora,
+        steps,
+    } = args.engine()?;
     let load_seconds = started.elapsed().as_secs_f64();
     let params = args.params(&engine)?;
     let prompt = args.model_prompt(&engine, &text)?;
 
-    let config = Config::new(info(&engine)?, &params);
+    let config = Config::new(info(&engine)?, &params).with_adapters(&lora);
     let mut out = io::stdout().lock();
     if args.verbose && !args.json {
         writeln!(out, "{config}")?;
     }
     // With a chat template, what was continued is not what the user wrote.
     let shown_prompt = if args.chat { "" } else { &text };
-    let request = Request::new(prompt).with_params(params.clone());
+    let mut request = Request::new(prompt).with_params(params.clone());
+    request.lora = lora;
     let stream = engine.submit(request)?;
     let mut listener = Listener::new(stream);
     let guard = interrupt.during(listener.canceller());
@@ -158,6 +165,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     finish(&answer, is_interrupted)
 }
 
+/// An engine, and what it was started with.
+struct Started {
+    engine: Engine,
+    lora: Vec<Lora>,
+    steps: Receiver<StepStats>,
+}
+
 impl Args {
     fn num_parallel(&self) -> u32 {
         self.parallel.unwrap_or(DEFAULT_PARALLEL)
@@ -175,10 +189,10 @@ impl Args {
         Ok(text.map_or(DEFAULT_PROMPT, String::as_str).to_owned())
     }
 
-    /// The engine, and its steps if anybody wants to see them.
-    fn engine(&self) -> Result<(Engine, Receiver<StepStats>)> {
+    /// The engine, with its steps if anybody wants to see them.
+    fn engine(&self) -> Result<Started> {
         let (sender, steps) = mpsc::channel();
-        let mut builder = self.model.builder()?;
+        let (mut builder, lora) = self.lora.load(self.model.builder()?)?;
         if self.timings || self.verbose {
             builder = builder.on_step(Box::new(move |step| {
                 // Nobody listens any more when the answer is complete.
@@ -186,7 +200,11 @@ impl Args {
             }));
         }
         let engine = builder.build()?;
-        Ok((engine, steps))
+        Ok(Started {
+            engine,
+            lora,
+            steps,
+        })
     }
 
     fn params(&self, engine: &Engine) -> Result<SamplingParams> {

@@ -1,6 +1,7 @@
 //! What an engine and a request are set to.
 
 use choral::ModelInfo;
+use choral::engine::Lora;
 use choral::sampling::SamplingParams;
 use serde::Serialize;
 use serde_json::Value;
@@ -19,7 +20,17 @@ pub(crate) struct Config<'a> {
     max_num_batched_tokens: usize,
     weight_bytes: u64,
     kv_bytes: u64,
+    /// Those that all prompts run with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    adapters: Vec<Adapter>,
     sampling: &'a SamplingParams,
+}
+
+/// An adapter and how much of it.
+#[derive(Debug, Clone, Serialize)]
+struct Adapter {
+    name: String,
+    scale: f32,
 }
 
 impl<'a> Config<'a> {
@@ -35,8 +46,21 @@ impl<'a> Config<'a> {
             max_num_batched_tokens: info.plan.max_num_batched_tokens,
             weight_bytes: info.plan.weight_bytes,
             kv_bytes: info.plan.kv_bytes(),
+            adapters: Vec::new(),
             sampling,
         }
+    }
+
+    /// The same, with the adapters that all prompts run with.
+    pub(crate) fn with_adapters(mut self, lora: &[Lora]) -> Self {
+        self.adapters = lora
+            .iter()
+            .map(|Lora { name, scale }| Adapter {
+                name: name.clone(),
+                scale: *scale,
+            })
+            .collect();
+        self
     }
 }
 
@@ -61,6 +85,11 @@ impl fmt::Display for Config<'_> {
             "  Limits: {} tokens a sequence, {} sequences and {} tokens a step",
             self.max_model_len, self.max_num_seqs, self.max_num_batched_tokens
         )?;
+        if !self.adapters.is_empty() {
+            let adapters = self.adapters.iter();
+            let adapters = adapters.map(|a| format!("{} at {}", a.name, a.scale));
+            writeln!(f, "  Adapters: {}", adapters.collect::<Vec<_>>().join(", "))?;
+        }
         write!(f, "  Sampling:")?;
         for (name, value) in settings(self.sampling) {
             write!(f, " {name} {value}")?;

@@ -54,6 +54,11 @@ impl Inputs {
         self
     }
 
+    /// The form in floating point, if one is among them.
+    pub fn float(self) -> Option<Input> {
+        self.float
+    }
+
     /// Whether that form is among them.
     pub fn has(self, input: Input) -> bool {
         match input {
@@ -178,28 +183,14 @@ impl Activations {
         (m, k): (usize, usize),
         row: impl Fn(usize, &mut [f32]) + Sync,
     ) {
-        self.inputs = inputs;
-        (self.m, self.k, self.depth) = (m, k, k.div_ceil(TILE_K));
-        let depth = self.depth;
-        let len = |wanted: bool| if wanted { m * depth } else { 0 };
-        self.order = if inputs.has(Input::Bf16) {
+        let order = if inputs.has(Input::Bf16) {
             Lines::of(compute.isa())
         } else {
             Lines::Rows
         };
-        let order = self.order;
-        let tiled = order != Lines::Rows;
-        let (row_tiles, rows) = match order {
-            Lines::Rows => (0, 0),
-            Lines::Tiles => tiles_of(m),
-            Lines::Pairs => (1, m),
-        };
-        self.lines
-            .resize(row_tiles * depth * rows, LineBf16([0; TILE_K]));
-        self.tiles
-            .resize(len(inputs.float.is_some() && !tiled), [0.0; TILE_K]);
-        self.codes.resize(len(inputs.int8), [0; TILE_K]);
-        self.infos.resize(len(inputs.int8), BlockInfo::default());
+        self.reshape(inputs, order, (m, k));
+        let (depth, tiled) = (self.depth, order != Lines::Rows);
+        let (row_tiles, rows) = self.grid();
         let tiles = SharedSlice::new(&mut self.tiles);
         let lines = SharedSlice::new(&mut self.lines);
         let codes = SharedSlice::new(&mut self.codes);
@@ -260,6 +251,73 @@ impl Activations {
                 compute.isa().run(RoundRow(tiles.as_flattened_mut()));
             }
         });
+    }
+
+    /// Makes these rows of `source` in its floating-point form: row `i` is its row
+    /// `rows[i]`. A form in int8 is left out.
+    ///
+    /// # Panics
+    /// If there is no such row, or no form in floating point.
+    pub fn gather(&mut self, source: &Self, rows: &[u32]) {
+        let inputs = Inputs {
+            int8: false,
+            ..source.inputs
+        };
+        assert!(inputs.float.is_some(), "floats are what is gathered");
+        self.reshape(inputs, source.order, (rows.len(), source.k));
+        let depth = self.depth;
+        if self.order == Lines::Rows {
+            for (to, &from) in self.tiles.chunks_exact_mut(depth.max(1)).zip(rows) {
+                to.copy_from_slice(source.row(from as usize));
+            }
+            return;
+        }
+        for (to, &from) in rows.iter().enumerate() {
+            assert!((from as usize) < source.m, "row {from} of {}", source.m);
+            let (to, to_step) = self.first_line(to);
+            let (from, from_step) = source.first_line(from as usize);
+            for t in 0..depth {
+                self.lines[to + t * to_step] = source.lines[from + t * from_step];
+            }
+        }
+        let (tiles, height) = self.grid();
+        for padding in rows.len()..tiles * height {
+            let (first, step) = self.first_line(padding);
+            for t in 0..depth {
+                self.lines[first + t * step] = LineBf16([0; TILE_K]);
+            }
+        }
+    }
+
+    /// Takes a shape, and memory for it. Contents are unspecified.
+    fn reshape(&mut self, inputs: Inputs, order: Lines, (m, k): (usize, usize)) {
+        (self.inputs, self.order) = (inputs, order);
+        (self.m, self.k, self.depth) = (m, k, k.div_ceil(TILE_K));
+        let depth = self.depth;
+        let len = |wanted: bool| if wanted { m * depth } else { 0 };
+        let (row_tiles, rows) = self.grid();
+        self.lines
+            .resize(row_tiles * depth * rows, LineBf16([0; TILE_K]));
+        let in_rows = inputs.float.is_some() && order == Lines::Rows;
+        self.tiles.resize(len(in_rows), [0.0; TILE_K]);
+        self.codes.resize(len(inputs.int8), [0; TILE_K]);
+        self.infos.resize(len(inputs.int8), BlockInfo::default());
+    }
+
+    /// Tiles of rows in which lines lie, and rows of each; none where there are no
+    /// lines.
+    fn grid(&self) -> (usize, usize) {
+        match self.order {
+            Lines::Rows => (0, 0),
+            Lines::Tiles => tiles_of(self.m),
+            Lines::Pairs => (1, self.m),
+        }
+    }
+
+    /// Where the lines of row `r` begin, and the step from each to the next.
+    fn first_line(&self, r: usize) -> (usize, usize) {
+        let (_, rows) = self.grid();
+        (r / rows * self.depth * rows + r % rows, rows)
     }
 
     /// [`fill`](Self::fill) for as many rows as `matrix` (rows of `width`) has, each of
@@ -487,6 +545,39 @@ mod tests {
                 assert_eq!(codes[..32], [127; 32]);
                 assert!(scales[0] > 0.0 && scales[1].is_nan());
                 assert_eq!(codes[32..], [0; 32]);
+            }
+        }
+    }
+
+    #[test]
+    fn gathered_rows_are_what_filling_with_them_gives() {
+        let value = |r: usize, i: usize| ((r * 37 + i * 11) % 97) as f32 * 0.37 - 15.0;
+        let (m, k) = (37, 70);
+        for isa in Isa::available() {
+            let compute = Compute::new(isa, 1);
+            for input in [Input::F32, Input::Bf16] {
+                let fill = |rows: &[u32], inputs: Inputs| {
+                    let mut x = Activations::new();
+                    x.fill(&compute, inputs, (rows.len(), k), |r, out| {
+                        for (i, out) in out.iter_mut().enumerate() {
+                            *out = value(rows[r] as usize, i);
+                        }
+                    });
+                    x
+                };
+                let all: Vec<u32> = (0..m).collect();
+                // Also where there is an int8 form beside it.
+                let source = fill(&all, Inputs::one(input).and(Input::Int8));
+                let mut gathered = Activations::new();
+                for rows in [&all[..], &[3], &[0, 1, 17, 36], &all[5..22], &[]] {
+                    gathered.gather(&source, rows);
+                    let expected = fill(rows, Inputs::one(input));
+                    assert_eq!(gathered.inputs(), expected.inputs());
+                    assert_eq!(gathered.tiles, expected.tiles, "{isa:?}");
+                    let lines =
+                        |x: &Activations| -> Vec<_> { x.lines.iter().map(|l| l.0).collect() };
+                    assert_eq!(lines(&gathered), lines(&expected), "{isa:?}");
+                }
             }
         }
     }

@@ -14,6 +14,17 @@ pub const BLOCK_TOKENS: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockId(pub u32);
 
+/// An adapter that a row runs with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RowAdapter {
+    /// The row.
+    pub row: u32,
+    /// One of [`Executor::adapters`], by index.
+    pub adapter: u32,
+    /// Multiplies what it changes.
+    pub scale: f32,
+}
+
 /// One step's work. All vectors are reused from step to step.
 #[derive(Debug, Default, Clone)]
 pub struct Batch {
@@ -38,6 +49,8 @@ pub struct Batch {
     /// Indices into `token_ids` whose hidden-state norms are wanted
     /// (diagnostics; normally empty).
     pub hidden_tokens: Vec<u32>,
+    /// Adapters of rows, by row; each at most once a row. Rows without have none.
+    pub adapters: Vec<RowAdapter>,
 }
 
 impl Batch {
@@ -58,6 +71,7 @@ impl Batch {
         self.block_ids.clear();
         self.logit_tokens.clear();
         self.hidden_tokens.clear();
+        self.adapters.clear();
     }
 
     /// Appends a row: tokens, given in two pieces, at consecutive positions from
@@ -114,6 +128,11 @@ pub trait Executor: Send {
 
     /// Bytes of one KV block over all layers.
     fn block_bytes(&self) -> usize;
+
+    /// Names of the adapters that rows may run with.
+    fn adapters(&self) -> &[String] {
+        &[]
+    }
 
     /// Runs one step and fills `result`.
     ///

@@ -58,6 +58,14 @@ pub enum SubmitError {
         /// How many tokens the model knows.
         vocab_size: usize,
     },
+    /// No adapter has this name.
+    #[error("unknown adapter `{name}`{}", known_adapters(known))]
+    UnknownAdapter {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
     /// A sampling parameter cannot be honoured.
     #[error(transparent)]
     Params(#[from] ParamError),
@@ -84,6 +92,14 @@ pub enum SubmitError {
     /// The engine has been shut down, or has failed.
     #[error("the engine has been shut down")]
     ShutDown,
+}
+
+fn known_adapters(known: &[String]) -> String {
+    if known.is_empty() {
+        ": the engine was built without adapters".to_owned()
+    } else {
+        format!(", expected one of: {}", known.join(", "))
+    }
 }
 
 /// Why messages could not be made into a prompt.

@@ -7,6 +7,7 @@ use super::command::{Command, Submission};
 use super::config::{EngineConfig, EngineParts};
 use super::core::{Core, State};
 use super::error::{ChatError, StartError, SubmitError};
+use super::lora::Mixes;
 use super::mailbox::Mailbox;
 use super::metrics::EngineMetrics;
 use super::output;
@@ -48,6 +49,8 @@ struct Shared {
     info: Option<Arc<ModelInfo>>,
     vocab_size: usize,
     num_blocks: usize,
+    adapters: Vec<String>,
+    mixes: Mutex<Mixes>,
 }
 
 /// A request that can run.
@@ -98,6 +101,8 @@ impl Engine {
             info,
             vocab_size: executor.vocab_size(),
             num_blocks: executor.num_blocks(),
+            adapters: executor.adapters().to_vec(),
+            mixes: Mutex::new(Mixes::new(executor.adapters())),
         };
         let core = Core {
             scheduler: Scheduler::new(SchedulerConfig {
@@ -269,6 +274,11 @@ impl Engine {
         self.shared.vocab_size
     }
 
+    /// Names of the adapters that requests may run with.
+    pub fn adapters(&self) -> &[String] {
+        &self.shared.adapters
+    }
+
     /// The tokens by which the model ends an answer.
     pub fn end_token_ids(&self) -> &[u32] {
         &self.shared.end_token_ids
@@ -283,11 +293,15 @@ impl Shared {
             params,
             parse_special,
             diagnostics,
+            lora,
         } = request;
         params.validate(self.vocab_size)?;
         if !params.stop.is_empty() && self.tokenizer.is_none() {
             return Err(SubmitError::NoTokenizer { what: "`stop`" });
         }
+        // A map of mixes is never left half-changed.
+        let mixes = self.mixes.lock();
+        let mix = mixes.unwrap_or_else(PoisonError::into_inner).of(&lora)?;
         let (text, prompt) = self.tokenize(prompt, parse_special)?;
         let num_tokens = prompt.len();
         let wants_none = params.max_tokens == Some(0);
@@ -315,6 +329,7 @@ impl Shared {
             stop_token_ids: params.stop_token_ids.clone(),
             prompt_logits: params.prompt_logprobs.is_some(),
             diagnostics,
+            mix,
         };
         let (needed, available) = (rules.blocks_needed(num_tokens), self.num_blocks);
         if needed > available {

@@ -33,6 +33,38 @@ impl From<Vec<u32>> for Prompt {
     }
 }
 
+/// A low-rank adapter that a request runs with, and how much of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lora {
+    /// The name that it was given when the engine was built.
+    pub name: String,
+    /// Multiplies what it changes; 1 is what it was trained for.
+    pub scale: f32,
+}
+
+impl Lora {
+    /// An adapter as it was trained.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            scale: 1.0,
+        }
+    }
+
+    /// The same adapter at another scale.
+    #[must_use]
+    pub fn scaled(mut self, scale: f32) -> Self {
+        self.scale = scale;
+        self
+    }
+}
+
+impl From<&str> for Lora {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
 /// One prompt and how to continue it.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -48,6 +80,9 @@ pub struct Request {
     pub parse_special: bool,
     /// Report the last prompt position's logits and hidden norms.
     pub diagnostics: bool,
+    /// Adapters that change the model for this request; none unless said. Their order
+    /// does not matter.
+    pub lora: Vec<Lora>,
 }
 
 impl Request {
@@ -59,6 +94,7 @@ impl Request {
             params: SamplingParams::default(),
             parse_special: true,
             diagnostics: false,
+            lora: Vec::new(),
         }
     }
 
@@ -73,6 +109,13 @@ impl Request {
     #[must_use]
     pub fn with_params(mut self, params: SamplingParams) -> Self {
         self.params = params;
+        self
+    }
+
+    /// The same request with one adapter more.
+    #[must_use]
+    pub fn with_lora(mut self, lora: impl Into<Lora>) -> Self {
+        self.lora.push(lora.into());
         self
     }
 

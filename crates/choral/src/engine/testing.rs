@@ -5,6 +5,7 @@
 //! hash of what a row *reads back* through its block table. So a wrong table, a
 //! missed copy, a stale prefix or a slot written twice changes the answer, and
 //! [`fake_logits`], which knows no blocks, says what the answer should have been.
+//! Adapters change what is written: with them a token counts as [`changed`].
 
 use super::batch::{BLOCK_TOKENS, Batch, BlockId, ExecError, Executor, StepResult};
 use crossbeam_channel::{Receiver, Sender};
@@ -140,6 +141,7 @@ impl Executor for FakeExecutor {
         for row in rows(batch) {
             for (&token, &position) in row.token_ids.iter().zip(row.positions) {
                 let block = row.blocks[position as usize / BLOCK_TOKENS];
+                let token = changed(token, &row.adapters);
                 self.memory[block.0 as usize][position as usize % BLOCK_TOKENS] =
                     Slot { token, position };
             }
@@ -169,6 +171,14 @@ impl Executor for FakeExecutor {
         }
         Ok(())
     }
+}
+
+/// What a token counts as for a row with these adapters and scales.
+pub(crate) fn changed(token: u32, adapters: &[(u32, f32)]) -> u32 {
+    let absorb = |state: u64, &(adapter, scale): &(u32, f32)| {
+        mix(state ^ mix(u64::from(adapter) << 32 | u64::from(scale.to_bits())))
+    };
+    token ^ adapters.iter().fold(0, absorb) as u32
 }
 
 /// The logits that follow `tokens`.
@@ -219,17 +229,20 @@ struct Row<'a> {
     token_ids: &'a [u32],
     positions: &'a [u32],
     blocks: &'a [BlockId],
+    adapters: Vec<(u32, f32)>,
 }
 
 fn rows(batch: &Batch) -> impl Iterator<Item = Row<'_>> {
     (0..batch.num_rows()).map(|row| {
         let tokens = batch.cu_tokens[row] as usize..batch.cu_tokens[row + 1] as usize;
         let blocks = batch.cu_blocks[row] as usize..batch.cu_blocks[row + 1] as usize;
+        let own = batch.adapters.iter().filter(|a| a.row as usize == row);
         Row {
             first: tokens.start,
             token_ids: &batch.token_ids[tokens.clone()],
             positions: &batch.positions[tokens],
             blocks: &batch.block_ids[blocks],
+            adapters: own.map(|a| (a.adapter, a.scale)).collect(),
         }
     })
 }

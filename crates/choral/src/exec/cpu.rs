@@ -68,6 +68,10 @@ impl Executor for CpuExecutor {
         self.model.spec().kv_block_bytes(self.kv_types) as usize
     }
 
+    fn adapters(&self) -> &[String] {
+        self.model.adapters()
+    }
+
     fn forward(&mut self, batch: &Batch, result: &mut StepResult) -> Result<(), ExecError> {
         for &(from, to) in &batch.copies {
             for layer in &mut self.kv {

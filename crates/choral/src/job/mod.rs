@@ -9,6 +9,7 @@
 //! the caller's. What a row's key is, and which seed follows from it, is decided in
 //! [`RowKey`], so that a job that is run again gives the same answers.
 
+mod adapter;
 mod answer;
 mod key;
 mod line;

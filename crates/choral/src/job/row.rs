@@ -1,9 +1,10 @@
 //! From a line of the input to what is to be run, or to what is wrong with it.
 
+use super::adapter::Adapters;
 use super::key::RowKey;
 use super::line::{Line, LineFault, Lines};
 use super::parameter::{ParameterError, excerpt, set_parameter};
-use crate::engine::request::Prompt;
+use crate::engine::request::{Lora, Prompt};
 use crate::sampling::SamplingParams;
 use crate::text::TemplateInput;
 use serde::Serialize;
@@ -116,6 +117,8 @@ pub struct RowWork {
     pub input: RowInput,
     /// The job's parameters, with the row's own over them.
     pub params: SamplingParams,
+    /// The adapters that it asks for, or the job's.
+    pub lora: Vec<Lora>,
 }
 
 /// What is to be continued or answered.
@@ -172,6 +175,7 @@ pub struct RowReader<R> {
     lines: Lines<R>,
     format: InputFormat,
     base: SamplingParams,
+    adapters: Adapters,
     next_index: u64,
     num_blank_lines: Arc<AtomicU64>,
     /// The ids so far, to find the one that comes twice: 16 bytes a row.
@@ -185,10 +189,20 @@ impl<R: BufRead> RowReader<R> {
             lines: Lines::new(reader),
             format,
             base,
+            adapters: Adapters::default(),
             next_index: 0,
             num_blank_lines: Arc::default(),
             seen: HashSet::new(),
         }
+    }
+
+    /// Lets rows ask for adapters of those names; rows that ask for none run with
+    /// `default`.
+    #[must_use]
+    pub fn with_adapters(mut self, known: &[String], default: Vec<Lora>) -> Self {
+        let known = known.to_vec();
+        self.adapters = Adapters { known, default };
+        self
     }
 
     /// Counts the lines without content, which are no rows, while another thread
@@ -207,6 +221,7 @@ impl<R: BufRead> RowReader<R> {
             (Ok(text), InputFormat::Text) => Ok(RowWork {
                 input: RowInput::Prompt(Prompt::Text(text)),
                 params: self.base.clone(),
+                lora: self.adapters.default.clone(),
             }),
             (Ok(text), InputFormat::Jsonl) => self.json_work(&text, &mut custom_id),
         };
@@ -240,7 +255,7 @@ impl<R: BufRead> RowReader<R> {
         if let Some((_, value)) = fields.iter().find(|(name, _)| name == "custom_id") {
             *custom_id = self.custom_id(value)?;
         }
-        let mut draft = Draft::new(self.base.clone());
+        let mut draft = Draft::new(self.base.clone(), &self.adapters);
         for (name, value) in fields {
             draft.set(&name, value)?;
         }
@@ -330,8 +345,11 @@ impl From<ParameterError> for Fault {
 }
 
 /// A JSON row as its fields come in.
-struct Draft {
+struct Draft<'a> {
+    adapters: &'a Adapters,
     params: SamplingParams,
+    /// What it asks for, and in which field.
+    lora: Option<(Vec<Lora>, &'static str)>,
     prompt: Option<Prompt>,
     messages: Option<Vec<Value>>,
     tools: Option<Vec<Value>>,
@@ -343,10 +361,12 @@ struct Draft {
     top_logprobs: bool,
 }
 
-impl Draft {
-    fn new(params: SamplingParams) -> Self {
+impl<'a> Draft<'a> {
+    fn new(params: SamplingParams, adapters: &'a Adapters) -> Self {
         Self {
+            adapters,
             params,
+            lora: None,
             prompt: None,
             messages: None,
             tools: None,
@@ -375,18 +395,45 @@ impl Draft {
                 Value::Object(kwargs) => self.kwargs = Some(kwargs),
                 other => return Err(Fault::value(name, &other, "an object")),
             },
+            "lora" => {
+                let lora = self.adapters.read(&value);
+                let lora = lora.map_err(|expected| Fault::value(name, &value, &expected))?;
+                self.ask_for(lora, "lora")?;
+            }
+            "model"
+                if let Value::String(_) = &value
+                    && let Ok(lora) = self.adapters.read(&value) =>
+            {
+                self.ask_for(lora, "model")?;
+            }
             "model" => {
                 let mut fault = Fault::value(name, &value, "no such field");
                 fault.code = RowCode::UnknownParameter;
                 fault
                     .message
                     .push_str(": a job runs one model, the command's");
+                if !self.adapters.known.is_empty() {
+                    fault.message.push_str(", and its adapters: ");
+                    fault.message.push_str(&self.adapters.known.join(", "));
+                }
                 return Err(fault);
             }
             _ => {
                 set_parameter(&mut self.params, name, &value)?;
                 self.note(name, &value)?;
             }
+        }
+        Ok(())
+    }
+
+    /// `lora` and `model` are two ways to say one thing.
+    fn ask_for(&mut self, lora: Vec<Lora>, field: &'static str) -> Result<(), Fault> {
+        if let Some((_, other)) = self.lora.replace((lora, field)) {
+            return Err(Fault {
+                code: RowCode::InvalidParameter,
+                message: format!("`{field}` and `{other}` both ask for adapters: give one"),
+                field: Some(field.to_owned()),
+            });
         }
         Ok(())
     }
@@ -448,6 +495,10 @@ impl Draft {
         Ok(RowWork {
             input,
             params: self.params,
+            lora: match self.lora {
+                Some((lora, _)) => lora,
+                None => self.adapters.default.clone(),
+            },
         })
     }
 }
@@ -462,6 +513,7 @@ fn is_field(name: &str) -> bool {
             | "tools"
             | "add_generation_prompt"
             | "chat_template_kwargs"
+            | "lora"
     )
 }
 

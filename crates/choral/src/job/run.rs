@@ -300,7 +300,11 @@ impl Run<'_, '_> {
     }
 
     fn submit(&mut self, row: &RowHead, work: RowWork) -> Result<Running, Refusal> {
-        let RowWork { input, params } = work;
+        let RowWork {
+            input,
+            params,
+            lora,
+        } = work;
         let error = |code, message, field: &str| RowError {
             code,
             message,
@@ -320,6 +324,7 @@ impl Run<'_, '_> {
         let mut request = Request::new(prompt)
             .with_id(key.to_string())
             .with_params(params);
+        request.lora = lora;
         let seed = &mut request.params.seed;
         *seed = Some(seed.unwrap_or_else(|| key.seed(self.job.seed)));
         match self.job.engine.submit_wait(request) {
@@ -330,6 +335,9 @@ impl Run<'_, '_> {
                 Err(Refusal::Row(match &refused {
                     SubmitError::Params(of) => {
                         error(RowCode::InvalidParameter, message, of.field())
+                    }
+                    SubmitError::UnknownAdapter { .. } => {
+                        error(RowCode::InvalidParameter, message, "lora")
                     }
                     SubmitError::PromptTooLong { .. } | SubmitError::TooManyBlocks { .. } => {
                         error(RowCode::TooLong, message, field)

@@ -63,6 +63,7 @@ impl BlockLedger {
         spare: usize,
     ) -> Option<(BlockTable, usize)> {
         let mut table = BlockTable::empty();
+        table.tip = NodeId::root(tokens.mix);
         let mut num_idle = 0;
         for (block, node) in self.cached_blocks(tokens, readable) {
             num_idle += usize::from(self.pool.refs(block) == 0);
@@ -163,7 +164,7 @@ impl BlockLedger {
         tokens: Tokens<'_>,
         readable: usize,
     ) -> impl Iterator<Item = (BlockId, NodeId)> {
-        let mut tip = NodeId::ROOT;
+        let mut tip = NodeId::root(tokens.mix);
         (0..readable / BLOCK_TOKENS).map_while(move |at| {
             let (block, node) = self.prefix.as_ref()?.find(tip, tokens.block(at)?)?;
             tip = node;

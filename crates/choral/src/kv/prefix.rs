@@ -18,8 +18,19 @@ pub(super) type BlockTokens = [u32; BLOCK_TOKENS];
 pub(super) struct NodeId(u64);
 
 impl NodeId {
-    /// The empty prefix.
-    pub(super) const ROOT: Self = Self(0);
+    /// The empty prefix of sequences without adapters.
+    pub(super) const ROOT: Self = Self::root(0);
+
+    /// The empty prefix of sequences with the adapters of that number. Roots count
+    /// from the end, prefixes from the beginning.
+    pub(super) const fn root(mix: u64) -> Self {
+        Self(u64::MAX - mix)
+    }
+
+    #[cfg(any(test, debug_assertions))]
+    fn is_root(self) -> bool {
+        self.0 > u64::MAX / 2
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -126,7 +137,7 @@ impl PrefixCache {
             if self.node(block).key != *key {
                 return Err(format!("{block:?} is filed under another block's key"));
             }
-            if key.parent != NodeId::ROOT && !names.contains(&key.parent) {
+            if !key.parent.is_root() && !names.contains(&key.parent) {
                 return Err(format!("{block:?} outlived its parent"));
             }
             if is_live(block) == self.is_idle(block) {

@@ -82,13 +82,37 @@ fn a_hit_needs_the_same_tokens_after_the_same_tokens() {
 }
 
 #[test]
+fn a_prefix_with_adapters_is_another_prefix() {
+    let mut ledger = BlockLedger::new(8, true);
+    let all = stream(0, 2);
+    let with = |mix| Tokens {
+        mix,
+        ..Tokens::from(&all[..])
+    };
+    let mut tables = Vec::new();
+    for mix in [0, 1, 2] {
+        assert_eq!(ledger.cached_tokens(with(mix), 32), 0, "{mix}");
+        let (mut table, _) = ledger.open(with(mix), 32, 0).expect("room");
+        ledger.seal(&mut table, with(mix), 32);
+        assert_eq!(ledger.cached_tokens(with(mix), 32), 32, "{mix}");
+        tables.push(table);
+    }
+    check(&ledger, &tables.iter().collect::<Vec<_>>());
+}
+
+#[test]
 fn a_prefix_may_end_in_the_answer() {
     let mut ledger = BlockLedger::new(8, true);
     let tokens = stream(0, 2);
     let (_table, _) = compute(&mut ledger, &tokens);
     for split in 0..=32 {
         let (prompt, output) = tokens.split_at(split);
-        let tokens = Tokens { prompt, output };
+        let mix = 0;
+        let tokens = Tokens {
+            prompt,
+            output,
+            mix,
+        };
         assert_eq!(ledger.cached_tokens(tokens, 32), 32);
         assert_eq!(tokens.pieces(5..20).concat(), stream(0, 2)[5..20]);
     }

@@ -9,6 +9,9 @@ use std::ops::Range;
 pub(crate) struct Tokens<'a> {
     pub(crate) prompt: &'a [u32],
     pub(crate) output: &'a [u32],
+    /// Number of the adapters that they run through: others give other keys and
+    /// values.
+    pub(crate) mix: u64,
 }
 
 impl<'a> Tokens<'a> {
@@ -45,6 +48,7 @@ impl<'a> From<&'a [u32]> for Tokens<'a> {
         Self {
             prompt,
             output: &[],
+            mix: 0,
         }
     }
 }

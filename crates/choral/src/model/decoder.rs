@@ -3,12 +3,12 @@
 //! Everything is computed per token, in an order that no other token has a part
 //! in; only attention reads other positions, and those of its own sequence.
 
-use super::{DecoderSpec, KvTypes, ModelError, Numeric, Placement, loader};
+use super::{Adapter, DecoderSpec, KvTypes, ModelError, Numeric, Placement, loader};
 use crate::arch::Architecture;
 use crate::engine::batch::{Batch, StepResult};
 use crate::nn::{
-    Attention, AttentionScratch, Embedding, Linear, Mlp, MlpScratch, Moe, MoeScratch, Norm, Rope,
-    add,
+    Adapted, Attention, AttentionScratch, Embedding, Linear, Mlp, MlpScratch, Moe, MoeScratch,
+    Norm, Rope, add,
 };
 use choral_formats::ModelFile;
 use choral_kernels::Compute;
@@ -57,6 +57,8 @@ pub struct Model {
     pub(super) norm: Norm,
     pub(super) output: Linear,
     pub(super) ropes: Vec<Rope>,
+    /// Names of the adapters, by index.
+    pub(super) adapters: Vec<String>,
 }
 
 /// Memory of one step, kept for the next. Empty at first; it grows to the largest step.
@@ -66,6 +68,7 @@ pub struct Scratch {
     attention: AttentionScratch,
     mlp: MlpScratch,
     moe: MoeScratch,
+    adapted: Adapted,
     /// Input of the next part.
     x: Activations,
     /// The same for experts, `[tokens, hidden]`.
@@ -162,7 +165,26 @@ impl Model {
         context: Option<usize>,
         compute: &Compute,
     ) -> Result<Self, ModelError> {
-        loader::load(file, numeric, context, compute)
+        loader::load(file, numeric, context, &[], compute)
+    }
+
+    /// [`load`](Self::load), and adapters that rows of a batch may name by their index.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), or if an adapter's tensor cannot be read.
+    pub fn load_with(
+        file: &Arc<ModelFile>,
+        numeric: Numeric,
+        context: Option<usize>,
+        adapters: &[Adapter],
+        compute: &Compute,
+    ) -> Result<Self, ModelError> {
+        loader::load(file, numeric, context, adapters, compute)
+    }
+
+    /// Names of the adapters that it was loaded with.
+    pub fn adapters(&self) -> &[String] {
+        &self.adapters
     }
 
     /// What the model is made of.
@@ -229,6 +251,7 @@ impl Model {
             cu_blocks: &batch.cu_blocks,
             block_ids: &block_ids,
         };
+        s.adapted.begin(batch);
         self.embed(compute, batch, s);
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
             let (stream, inputs) = (&mut s.stream, layer.attention.inputs());
@@ -236,7 +259,8 @@ impl Model {
             norms.record(index, |t| &stream.hidden[t * width..(t + 1) * width]);
             let seen = (&rows, s.angles.as_slice());
             let attention = &layer.attention;
-            attention.forward(compute, &s.x, kv, seen, &mut s.attention, &mut stream.delta);
+            let scratch = (&mut s.attention, &mut s.adapted);
+            attention.forward(compute, &s.x, kv, seen, scratch, &mut stream.delta);
             stream.normalise_delta(compute, layer.post_attention_norm.as_ref());
             if self.spec.placement == Placement::Parallel {
                 // The feed-forward part sees the stream as attention saw it.
@@ -265,7 +289,9 @@ impl Model {
         s.x.fill(compute, self.output.inputs(), shape, |i, out| {
             normed(batch.logit_tokens[i] as usize, out);
         });
-        self.output.forward(compute, &s.x, &mut result.logits);
+        let adapted = &mut s.adapted;
+        self.output
+            .forward(compute, &s.x, adapted, &mut result.logits);
         self.shape_logits(compute, &mut result.logits);
         s.block_ids = block_ids;
     }
@@ -313,7 +339,8 @@ impl Model {
         match &layer.ffn {
             FeedForward::Dense(mlp) => {
                 s.stream.normalise(compute, norm, mlp.inputs(), &mut s.x);
-                mlp.forward(compute, &s.x, &mut s.mlp, &mut s.stream.delta);
+                let (adapted, delta) = (&mut s.adapted, &mut s.stream.delta);
+                mlp.forward(compute, &s.x, adapted, &mut s.mlp, delta);
             }
             FeedForward::Experts(moe) => {
                 s.stream.catch_up(compute);
@@ -328,7 +355,8 @@ impl Model {
                     }
                 });
                 let rows = (s.normed.as_slice(), width);
-                moe.forward(compute, rows, &mut s.moe, &mut s.stream.delta);
+                let (adapted, delta) = (&mut s.adapted, &mut s.stream.delta);
+                moe.forward(compute, rows, adapted, &mut s.moe, delta);
             }
         }
     }

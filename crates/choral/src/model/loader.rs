@@ -6,10 +6,10 @@ use super::names::{At, Role};
 use super::packing::{self, Kept};
 use super::tensors::{Place, Rows, Shape, Tensors};
 use super::{
-    DecoderSpec, Ffn, LayerSpec, ModelError, MoeSpec, NormKind, Numeric, Placement, QkNorm,
-    RopeScaling, Scheme, Stored,
+    Adapter, DecoderSpec, Ffn, LayerSpec, ModelError, MoeSpec, NormKind, Numeric, Placement,
+    QkNorm, RopeScaling, Scheme, Stored,
 };
-use crate::nn::{Attention, Embedding, Linear, Mlp, Moe, Norm, Rope, SharedExpert};
+use crate::nn::{Attention, Embedding, Linear, LowRank, Mlp, Moe, Norm, Rope, SharedExpert};
 use choral_formats::{Dtype, ModelFile};
 use choral_kernels::Compute;
 use choral_kernels::matmul::{self, Element, PackedMatrix, RowCodes, Source};
@@ -20,6 +20,8 @@ struct Loader<'a> {
     scheme: Scheme,
     spec: &'a DecoderSpec,
     numeric: Numeric,
+    /// In the order of their indices.
+    adapters: &'a [Adapter],
     compute: &'a Compute,
 }
 
@@ -33,6 +35,7 @@ pub(super) fn load(
     file: &Arc<ModelFile>,
     numeric: Numeric,
     context: Option<usize>,
+    adapters: &[Adapter],
     compute: &Compute,
 ) -> Result<Model, ModelError> {
     let (architecture, hyper) = Hyper::open(file)?;
@@ -42,6 +45,7 @@ pub(super) fn load(
         scheme: Scheme::of(file),
         spec: &spec,
         numeric,
+        adapters,
         compute,
     };
     loader.check()?;
@@ -68,6 +72,7 @@ pub(super) fn load(
         norm,
         output,
         ropes,
+        adapters: adapters.iter().map(|a| a.name().to_owned()).collect(),
     })
 }
 
@@ -106,12 +111,21 @@ fn kept(role: Role, dtype: Dtype, numeric: Numeric) -> Kept {
     }
 }
 
+/// What an adapter's change of a matrix is kept as: numbers of the kind that the
+/// matrix is multiplied with.
+pub(super) fn adapter_element(role: Role, numeric: Numeric) -> Element {
+    match kept(role, Dtype::F32, numeric) {
+        Kept::Float(element) => element,
+        Kept::Codes(..) => numeric.element(),
+    }
+}
+
 /// A matrix that a forward pass multiplies with: what, whose, how large, and whether
 /// it has a bias.
 type Matrix = (Role, At, Shape, Stored);
 
 /// All of them.
-fn matrices(spec: &DecoderSpec) -> impl Iterator<Item = Matrix> + '_ {
+pub(super) fn matrices(spec: &DecoderSpec) -> impl Iterator<Item = Matrix> + '_ {
     let layers = (0..spec.num_layers).flat_map(|layer| spec.layer_matrices(layer));
     let shape = [spec.vocab_size, spec.hidden_size];
     layers.chain([(spec.output_role(), At::default(), shape, Stored::IfPresent)])
@@ -253,7 +267,26 @@ impl Loader<'_> {
             bias.extend(values.unwrap_or_else(|| vec![0.0; shape[0]]));
         }
         let weight = self.pack(&places)?;
-        Ok(Linear::new(weight, any_bias.then_some(bias)))
+        let linear = Linear::new(weight, any_bias.then_some(bias));
+        Ok(linear.with_changes(self.changes(parts)?))
+    }
+
+    /// What adapters change about a matrix of several parts.
+    fn changes(&self, parts: &[Matrix]) -> Result<Vec<LowRank>, ModelError> {
+        let element = adapter_element(parts[0].0, self.numeric);
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|&(role, at, n, _)| (role, at, n))
+            .collect();
+        let changes = self
+            .adapters
+            .iter()
+            .enumerate()
+            .filter_map(|(index, adapter)| {
+                let change = adapter.pack(index, &parts, element, self.compute);
+                change.transpose()
+            });
+        changes.collect()
     }
 
     /// Packs the rows of all parts as one matrix, and gives back the file's pages.

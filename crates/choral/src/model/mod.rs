@@ -4,6 +4,7 @@
 //! them into a [`DecoderSpec`], the loader packs the tensors that the spec needs,
 //! and [`Model::forward`] runs any spec. Knows nothing of requests or scheduling.
 
+mod adapter;
 mod decoder;
 mod defaults;
 mod hyper;
@@ -15,6 +16,7 @@ mod rope_config;
 mod spec;
 mod tensors;
 
+pub use adapter::{Adapter, AdapterError, AdapterFile};
 pub use choral_kernels::attention::{KvType, KvTypes};
 pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;

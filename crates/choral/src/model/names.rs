@@ -73,7 +73,7 @@ pub enum Role {
 }
 
 /// One of a layer's tensors, and whose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct At {
     pub(super) layer: usize,
     pub(super) expert: usize,

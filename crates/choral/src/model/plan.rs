@@ -36,6 +36,10 @@ pub struct PlanOptions {
     pub key_type: Option<KvType>,
     /// What values are kept as; `None`: as the numeric says.
     pub value_type: Option<KvType>,
+    /// Bytes of adapters, packed; they count as weights.
+    pub adapter_bytes: u64,
+    /// Floats that a token of a step needs for them.
+    pub adapter_floats: usize,
 }
 
 impl PlanOptions {
@@ -54,7 +58,7 @@ impl PlanOptions {
 pub struct EnginePlan {
     /// The arithmetic.
     pub numeric: Numeric,
-    /// Packed weights.
+    /// Packed weights, adapters among them.
     pub weight_bytes: u64,
     /// Activations and logits of the largest step.
     pub step_bytes: u64,
@@ -153,9 +157,13 @@ impl DecoderSpec {
 
     /// Bytes of a step with a row of logits for every sequence, and as many more
     /// for prompts as an engine computes at a time.
-    fn largest_step(&self, tokens: usize, seqs: usize) -> u64 {
+    fn largest_step(&self, tokens: usize, seqs: usize, options: &PlanOptions) -> u64 {
         let prompt_rows = EngineConfig::default().max_prompt_logit_rows;
+        let adapters = (options.adapter_floats as u64)
+            .saturating_mul(tokens as u64)
+            .saturating_mul(size_of::<f32>() as u64);
         self.step_bytes(tokens, tokens.min(seqs.saturating_add(prompt_rows)))
+            .saturating_add(adapters)
     }
 
     /// Shares out `memory` bytes between weights (`weight_bytes` of them, see
@@ -172,6 +180,7 @@ impl DecoderSpec {
         options: &PlanOptions,
         memory: u64,
     ) -> Result<EnginePlan, ModelError> {
+        let weight_bytes = weight_bytes.saturating_add(options.adapter_bytes);
         let left = memory.checked_sub(weight_bytes);
         let left = left.ok_or(ModelError::WeightMemory {
             needed: weight_bytes,
@@ -189,7 +198,7 @@ impl DecoderSpec {
             return Err(ModelError::Context { asked, most });
         }
         let (mut max_num_seqs, max_num_batched_tokens) = self.step_limits(options, left)?;
-        let step_bytes = self.largest_step(max_num_batched_tokens, max_num_seqs);
+        let step_bytes = self.largest_step(max_num_batched_tokens, max_num_seqs, options);
 
         let context = options.context.unwrap_or(self.max_context);
         let kv_types = options.kv_types(numeric);
@@ -272,7 +281,7 @@ impl DecoderSpec {
         let tokens = tokens.unwrap_or_else(|| {
             let mut tokens = DEFAULT_BATCHED_TOKENS.max(least);
             while tokens / 2 >= least.max(BLOCK_TOKENS)
-                && self.largest_step(tokens, seqs(tokens)) > left / 4
+                && self.largest_step(tokens, seqs(tokens), options) > left / 4
             {
                 tokens /= 2;
             }

@@ -1,6 +1,6 @@
 //! Attention of one layer: from the normalised residual stream to what is added to it.
 
-use super::{Linear, Norm};
+use super::{Adapted, Linear, Norm};
 use crate::model::AttentionSpec;
 use choral_kernels::Compute;
 use choral_kernels::attention::{AttentionShape, KvMemory, Rows, paged_attention};
@@ -59,12 +59,12 @@ impl Attention {
         x: &Activations,
         kv: &mut KvMemory,
         (rows, angles): (&Rows<'_>, &Angles),
-        s: &mut AttentionScratch,
+        (s, adapted): (&mut AttentionScratch, &mut Adapted),
         out: &mut Vec<f32>,
     ) {
         let (dim, tokens, isa) = (self.head_dim, x.rows(), compute.isa());
         let (q_width, kv_width) = (self.heads * dim, self.kv_heads * dim);
-        self.qkv.forward(compute, x, &mut s.qkv);
+        self.qkv.forward(compute, x, adapted, &mut s.qkv);
 
         let stride = self.qkv.width();
         let angles = self.rope.map(|rope| &angles[rope]);
@@ -106,6 +106,6 @@ impl Attention {
         s.x.fill(compute, self.output.inputs(), shape, |t, out| {
             out.copy_from_slice(&attended[t * q_width..][..q_width]);
         });
-        self.output.forward(compute, &s.x, out);
+        self.output.forward(compute, &s.x, adapted, out);
     }
 }

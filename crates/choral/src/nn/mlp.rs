@@ -1,6 +1,6 @@
 //! Feed-forward parts.
 
-use super::Linear;
+use super::{Adapted, Linear};
 use choral_kernels::Compute;
 use choral_kernels::activation::{Activation, activate, activate_gated};
 use choral_kernels::matmul::{Activations, Inputs};
@@ -40,10 +40,11 @@ impl Mlp {
         &self,
         compute: &Compute,
         x: &Activations,
+        adapted: &mut Adapted,
         s: &mut MlpScratch,
         out: &mut Vec<f32>,
     ) {
-        self.inner.forward(compute, x, &mut s.inner);
+        self.inner.forward(compute, x, adapted, &mut s.inner);
         let (isa, width, rows) = (compute.isa(), self.inner.width(), x.rows());
         let size = if self.gated { width / 2 } else { width };
         let inner = &s.inner;
@@ -55,6 +56,6 @@ impl Mlp {
                 activate(isa, self.activation, row, out);
             }
         });
-        self.down.forward(compute, &s.x, out);
+        self.down.forward(compute, &s.x, adapted, out);
     }
 }

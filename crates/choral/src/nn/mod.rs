@@ -3,6 +3,7 @@
 mod attention;
 mod embedding;
 mod linear;
+mod lora;
 mod mlp;
 mod moe;
 mod norm;
@@ -12,6 +13,8 @@ pub use attention::{Attention, AttentionScratch};
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub(crate) use linear::add;
+pub(crate) use lora::LowRankPart;
+pub use lora::{Adapted, LowRank};
 pub use mlp::{Mlp, MlpScratch};
 pub use moe::{Moe, MoeScratch, SharedExpert};
 pub use norm::Norm;

@@ -5,7 +5,7 @@
 //! row alone: so it does not depend on who else chose the expert.
 
 use super::mlp::{Mlp, MlpScratch};
-use super::{Linear, add};
+use super::{Adapted, Linear, add};
 use crate::sampling::exp_nonpositive;
 use choral_kernels::Compute;
 use choral_kernels::matmul::Activations;
@@ -75,6 +75,7 @@ impl Moe {
         &self,
         compute: &Compute,
         rows: (&[f32], usize),
+        adapted: &mut Adapted,
         s: &mut MoeScratch,
         out: &mut Vec<f32>,
     ) {
@@ -89,7 +90,7 @@ impl Moe {
                 out.copy_from_slice(row(r));
             },
         );
-        self.router.forward(compute, &s.x, &mut s.shares);
+        self.router.forward(compute, &s.x, adapted, &mut s.shares);
         self.choose(s, num_rows);
 
         s.answers.resize(num_rows * self.num_chosen * hidden, 0.0);
@@ -101,18 +102,21 @@ impl Moe {
             answers,
             ..
         } = s;
+        adapted.begin_selection();
         for visits in visits.chunk_by(|a, b| a.expert == b.expert) {
+            adapted.select(visits.iter().map(|visit| visit.row));
             let expert = &self.experts[visits[0].expert as usize];
             let shape = (visits.len(), hidden);
             input.fill(compute, expert.inputs(), shape, |i, out| {
                 out.copy_from_slice(row(visits[i].row as usize));
             });
-            expert.forward(compute, input, mlp, answer);
+            expert.forward(compute, input, adapted, mlp, answer);
             for (visit, answer) in visits.iter().zip(answer.chunks_exact(hidden)) {
                 let at = visit.row as usize * self.num_chosen + visit.place as usize;
                 answers[at * hidden..][..hidden].copy_from_slice(answer);
             }
         }
+        adapted.end_selection();
 
         out.resize(num_rows * hidden, 0.0);
         let (chosen, answers, num_chosen) = (&s.chosen, &s.answers, self.num_chosen);
@@ -127,7 +131,7 @@ impl Moe {
             }
         });
         if let Some(shared) = &self.shared {
-            shared.add_to(compute, rows, s, out);
+            shared.add_to(compute, rows, adapted, s, out);
         }
     }
 
@@ -179,15 +183,17 @@ impl SharedExpert {
         &self,
         compute: &Compute,
         (x, hidden): (&[f32], usize),
+        adapted: &mut Adapted,
         s: &mut MoeScratch,
         out: &mut [f32],
     ) {
         let shape = (x.len() / hidden, hidden);
         let row = |r: usize, out: &mut [f32]| out.copy_from_slice(&x[r * hidden..][..hidden]);
         s.x.fill(compute, self.router.inputs(), shape, row);
-        self.router.forward(compute, &s.x, &mut s.shares);
+        self.router.forward(compute, &s.x, adapted, &mut s.shares);
         s.x.fill(compute, self.mlp.inputs(), shape, row);
-        self.mlp.forward(compute, &s.x, &mut s.mlp, &mut s.answer);
+        self.mlp
+            .forward(compute, &s.x, adapted, &mut s.mlp, &mut s.answer);
         let (shares, answer) = (&s.shares, &mut s.answer);
         for (share, answer) in shares.iter().zip(answer.chunks_exact_mut(hidden)) {
             let share = sigmoid(*share);

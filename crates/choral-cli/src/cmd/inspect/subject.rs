@@ -13,12 +13,19 @@ pub(super) enum Subject {
     Model(Box<ModelFile>),
     /// Weights alone: one safetensors file, or a folder of them.
     Weights(Safetensors),
+    /// An adapter in a folder of PEFT's.
+    Adapter(Safetensors, JsonObject),
     /// A folder with a configuration and no weights.
     Config(PathBuf, JsonObject),
 }
 
 impl Subject {
     pub(super) fn open(path: &Path) -> Result<Self> {
+        let adapter = path.join("adapter_config.json");
+        if adapter.is_file() && !path.join("config.json").exists() {
+            let weights = Safetensors::open_dir(path)?;
+            return Ok(Self::Adapter(weights, JsonObject::open(adapter)?));
+        }
         if path.is_dir() {
             let config = path.join("config.json");
             return match (config.is_file(), holds_weights(path)) {
@@ -59,7 +66,7 @@ impl Subject {
 
     pub(super) fn config(&self) -> Option<&JsonObject> {
         match self {
-            Self::Config(_, config) => Some(config),
+            Self::Config(_, config) | Self::Adapter(_, config) => Some(config),
             _ => match self.model()? {
                 ModelFile::Hf(folder) => Some(&folder.config),
                 ModelFile::Gguf(_) => None,
@@ -70,7 +77,8 @@ impl Subject {
     pub(super) fn path(&self) -> &Path {
         match self {
             Self::Model(model) => model.path(),
-            Self::Weights(weights) => weights.path(),
+            // Of an adapter the folder, and not the file in it.
+            Self::Weights(weights) | Self::Adapter(weights, _) => weights.path(),
             Self::Config(folder, _) => folder,
         }
     }
@@ -83,7 +91,7 @@ impl Subject {
     pub(super) fn tensors(&self) -> &[TensorInfo] {
         match self {
             Self::Model(model) => model.tensors().infos(),
-            Self::Weights(weights) => weights.infos(),
+            Self::Weights(weights) | Self::Adapter(weights, _) => weights.infos(),
             Self::Config(..) => &[],
         }
     }
@@ -91,10 +99,14 @@ impl Subject {
     pub(super) fn format(&self) -> String {
         match self {
             Self::Model(model) => match &**model {
+                ModelFile::Gguf(gguf) if is_adapter(gguf) => {
+                    format!("adapter in GGUF version {}", gguf.version())
+                }
                 ModelFile::Gguf(gguf) => format!("GGUF version {}", gguf.version()),
                 ModelFile::Hf(_) => "Hugging Face folder".into(),
             },
             Self::Weights(_) => "safetensors".into(),
+            Self::Adapter(..) => "adapter in a folder of PEFT's".into(),
             Self::Config(..) => "Hugging Face configuration without weights".into(),
         }
     }
@@ -110,6 +122,10 @@ impl Subject {
 
     /// What choral would run, or why it cannot.
     pub(super) fn spec(&self) -> Result<(&'static str, DecoderSpec), String> {
+        let in_gguf = self.gguf().is_some_and(is_adapter);
+        if in_gguf || matches!(self, Self::Adapter(..)) {
+            return Err("an adapter: run a model with it (--lora)".to_owned());
+        }
         let model = self.model().ok_or("not a whole model")?;
         let (architecture, hyper) = Hyper::open(model).map_err(|e| e.to_string())?;
         let spec = (architecture.spec)(&hyper).map_err(|e| e.to_string())?;
@@ -143,6 +159,10 @@ impl Subject {
             .map(size)
             .sum()
     }
+}
+
+fn is_adapter(gguf: &Gguf) -> bool {
+    matches!(gguf.metadata().str("general.type"), Ok(Some("adapter")))
 }
 
 fn holds_weights(folder: &Path) -> bool {

@@ -24,6 +24,7 @@ impl Scheduler {
             let tokens = Tokens {
                 prompt: &sequence.prompt,
                 output: &sequence.output,
+                mix: sequence.rules.mix.number(),
             };
             self.ledger
                 .seal(&mut sequence.table, tokens, sequence.num_computed);

@@ -32,7 +32,7 @@ mod tests;
 pub(crate) use sequence::{Finish, RequestId, Rules, Sequence};
 pub(crate) use step::{Admission, Committed, Draw, Ended, ScheduledRow, ScheduledStep, SeqId};
 
-use super::batch::{BLOCK_TOKENS, Batch};
+use super::batch::{BLOCK_TOKENS, Batch, RowAdapter};
 use crate::kv::{BlockLedger, BlockTable, OutOfBlocks, blocks_for};
 use sequence::Slab;
 use std::collections::{HashMap, VecDeque};
@@ -291,6 +291,7 @@ impl Scheduler {
             .iter()
             .map(|&other| &self.slab[other])
             .filter(|other| other.num_to_run() > 1)
+            .filter(|other| other.rules.mix == sequence.rules.mix)
             .map(|other| num_common(&other.prompt, readable_prompt))
             .max()
             .unwrap_or(0);
@@ -334,6 +335,15 @@ impl Scheduler {
         let end = start + len;
         let blocks = &sequence.table.blocks()[..blocks_for(end)];
         let first = batch.push_row(sequence.tokens().pieces(start..end), start, blocks);
+        let row = (batch.num_rows() - 1) as u32;
+        let members = sequence.rules.mix.members();
+        batch
+            .adapters
+            .extend(members.map(|(adapter, scale)| RowAdapter {
+                row,
+                adapter,
+                scale,
+            }));
 
         let (from, to) = sequence.prompt_logits_owed();
         let (from, to) = (from.max(start), to.min(end));

@@ -1,6 +1,7 @@
 //! One answer in the making, and the rules by which it ends.
 
 use super::SeqId;
+use crate::engine::Mix;
 use crate::engine::request::{FinishReason, StopReason};
 use crate::kv::{BlockTable, Tokens, blocks_for};
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(crate) struct Rules {
     pub(crate) prompt_logits: bool,
     /// Whether the last prompt position's hidden norms are wanted.
     pub(crate) diagnostics: bool,
+    /// What adapters it runs with.
+    pub(crate) mix: Arc<Mix>,
 }
 
 /// Why and by what an answer ended.
@@ -102,6 +105,7 @@ impl Sequence {
         Tokens {
             prompt: &self.prompt,
             output: &self.output,
+            mix: self.rules.mix.number(),
         }
     }
 

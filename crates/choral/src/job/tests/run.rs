@@ -56,7 +56,11 @@ fn row(index: u64, prompt: Vec<u32>, params: SamplingParams) -> Row {
     let input = RowInput::Prompt(Prompt::Tokens(prompt));
     Row {
         head: head(index),
-        work: Ok(RowWork { input, params }),
+        work: Ok(RowWork {
+            input,
+            params,
+            lora: Vec::new(),
+        }),
     }
 }
 
@@ -171,6 +175,7 @@ fn what_is_wrong_with_a_row_is_its_answer() {
         work: Ok(RowWork {
             input: RowInput::Chat(ChatInput::new(messages)),
             params: params(1),
+            lora: Vec::new(),
         }),
     };
     let rows = vec![

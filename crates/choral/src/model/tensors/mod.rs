@@ -7,12 +7,12 @@
 
 mod place;
 
-pub(in crate::model) use place::{Place, Rows};
+pub(in crate::model) use place::{Place, RowOrder, Rows};
 
 use super::names::{At, Role};
 use super::{DecoderSpec, ModelError, Scheme, Stored};
 use choral_formats::{Dtype, FormatError, ModelFile, TensorSource, TensorView, dequantize};
-use place::{Form, RowOrder};
+use place::Form;
 use std::cell::RefCell;
 use std::collections::HashSet;
 
@@ -25,6 +25,35 @@ pub(super) struct Tensors<'a> {
     scheme: Scheme,
     spec: &'a DecoderSpec,
     used: RefCell<HashSet<String>>,
+}
+
+impl DecoderSpec {
+    /// The tensor that may hold a matrix among others: its role, the first row that
+    /// is this one's, and all rows.
+    pub(in crate::model) fn fused(&self, role: Role) -> Option<(Role, usize, usize)> {
+        let (q, kv) = (self.q_width(), self.kv_width());
+        let (qkv, ffn) = (q + 2 * kv, self.ffn.size);
+        match role {
+            Role::Q => Some((Role::Qkv, 0, qkv)),
+            Role::K => Some((Role::Qkv, q, qkv)),
+            Role::V => Some((Role::Qkv, q + kv, qkv)),
+            Role::FfnGate if self.ffn.gated => Some((Role::FfnGateUp, 0, 2 * ffn)),
+            Role::FfnUp if self.ffn.gated => Some((Role::FfnGateUp, ffn, 2 * ffn)),
+            _ => None,
+        }
+    }
+
+    /// How files of a kind order the rows of a matrix.
+    pub(in crate::model) fn row_order(&self, role: Role, scheme: Scheme) -> RowOrder {
+        let rotated = self.ropes.first().map_or(0, |rope| rope.dim);
+        match role {
+            Role::Q | Role::K if self.interleaved_in.contains(&scheme) => RowOrder::Interleaved {
+                head_dim: self.head_dim,
+                rotated,
+            },
+            _ => RowOrder::AsStored,
+        }
+    }
 }
 
 impl<'a> Tensors<'a> {
@@ -107,7 +136,7 @@ impl<'a> Tensors<'a> {
         Ok(Place {
             view,
             form,
-            order: self.order(role),
+            order: self.spec.row_order(role, self.scheme),
             shape,
         })
     }
@@ -122,7 +151,7 @@ impl<'a> Tensors<'a> {
             && self.scheme == Scheme::Hf
             && !matches!(role, Role::Embedding | Role::Positions | Role::Output);
         let own = self.part(role, at, "weight");
-        let fused = self.fused(role);
+        let fused = self.spec.fused(role);
         let (view, first, height) = match (own, fused) {
             // GGUF's `ffn_up` may be gate and up.
             (Some(view), Some((_, first, height)))
@@ -153,22 +182,6 @@ impl<'a> Tensors<'a> {
             return Err(self.shape_error(&view, &expected));
         }
         Ok((view, form))
-    }
-
-    /// The tensor that may hold a matrix among others: its role, the first row that
-    /// is this one's, and all rows.
-    fn fused(&self, role: Role) -> Option<(Role, usize, usize)> {
-        let s = self.spec;
-        let (q, kv) = (s.q_width(), s.kv_width());
-        let (qkv, ffn) = (q + 2 * kv, s.ffn.size);
-        match role {
-            Role::Q => Some((Role::Qkv, 0, qkv)),
-            Role::K => Some((Role::Qkv, q, qkv)),
-            Role::V => Some((Role::Qkv, q + kv, qkv)),
-            Role::FfnGate if s.ffn.gated => Some((Role::FfnGateUp, 0, 2 * ffn)),
-            Role::FfnUp if s.ffn.gated => Some((Role::FfnGateUp, ffn, 2 * ffn)),
-            _ => None,
-        }
     }
 
     /// Experts' matrices lie on their own, or stacked: `[experts, n, k]`, or as
@@ -269,12 +282,12 @@ impl<'a> Tensors<'a> {
                 Stored::Always => Err(self.missing(role, at, "bias")),
             };
         };
-        let order = self.order(role);
+        let order = self.spec.row_order(role, self.scheme);
         Ok(Some((0..n).map(|row| values[order.stored(row)]).collect()))
     }
 
     fn plain_bias(&self, role: Role, at: At, n: usize) -> Result<Option<Vec<f32>>, ModelError> {
-        let fused = self.fused(role);
+        let fused = self.spec.fused(role);
         if let Some(view) = self.part(role, at, "bias") {
             return match fused {
                 Some((_, first, all)) if role == Role::FfnUp && view.info.shape == [all] => {
@@ -345,19 +358,6 @@ impl<'a> Tensors<'a> {
     ) -> Result<Vec<f32>, ModelError> {
         self.optional_vector(role, at, part, len)?
             .ok_or_else(|| self.missing(role, at, part))
-    }
-
-    fn order(&self, role: Role) -> RowOrder {
-        let rotated = self.spec.ropes.first().map_or(0, |rope| rope.dim);
-        match role {
-            Role::Q | Role::K if self.spec.interleaved_in.contains(&self.scheme) => {
-                RowOrder::Interleaved {
-                    head_dim: self.spec.head_dim,
-                    rotated,
-                }
-            }
-            _ => RowOrder::AsStored,
-        }
     }
 
     /// Type of a matrix, or F32 if it is not there.

@@ -14,7 +14,7 @@ pub(in crate::model) enum RowOrder {
 }
 
 impl RowOrder {
-    pub(super) fn stored(self, row: usize) -> usize {
+    pub(in crate::model) fn stored(self, row: usize) -> usize {
         match self {
             Self::AsStored => row,
             Self::Interleaved { head_dim, rotated } => {

@@ -351,6 +351,21 @@ fn tokens_end_an_answer_by_rule_and_not_before_min_tokens() {
 }
 
 #[test]
+fn a_prefix_is_shared_only_by_sequences_with_the_same_adapters() {
+    let mut driver = Driver::new(config());
+    for mix in [1, 0, 2, 3, 1] {
+        driver.add(Spec {
+            mix,
+            ..Spec::new(tokens(0, 40), 3)
+        });
+        driver.run();
+    }
+    driver.check_results();
+    let totals = driver.scheduler.totals();
+    assert_eq!(totals.prefix_hit_tokens, 32, "the last finds the first's");
+}
+
+#[test]
 fn a_failed_step_ends_its_sequences_and_no_others() {
     let mut driver = Driver::new(SchedulerConfig {
         max_num_seqs: 1,

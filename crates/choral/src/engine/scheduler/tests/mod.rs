@@ -4,9 +4,10 @@ mod claims;
 mod properties;
 
 use super::*;
+use crate::engine::Mix;
 use crate::engine::batch::{Executor, StepResult};
 use crate::engine::request::{FinishReason, PositionLogprobs};
-use crate::engine::testing::{FakeExecutor, fake_hidden_l2, fake_logits};
+use crate::engine::testing::{FakeExecutor, changed, fake_hidden_l2, fake_logits};
 use crate::sampling::{
     SampleContext, Sampled, Sampler, SamplerScratch, SamplingParams, position_logprobs,
 };
@@ -25,6 +26,8 @@ struct Spec {
     prompt_logits: bool,
     diagnostics: bool,
     seed: u64,
+    /// Number of its adapters.
+    mix: u64,
 }
 
 impl Spec {
@@ -38,6 +41,7 @@ impl Spec {
             prompt_logits: false,
             diagnostics: false,
             seed: 11,
+            mix: 0,
         }
     }
 
@@ -50,7 +54,25 @@ impl Spec {
             stop_token_ids: Vec::new(),
             prompt_logits: self.prompt_logits,
             diagnostics: self.diagnostics,
+            mix: Mix::numbered(self.mix, &self.adapters()),
         }
+    }
+
+    /// Two scales of one adapter, and it with another.
+    fn adapters(&self) -> Vec<(u32, f32)> {
+        match self.mix {
+            0 => Vec::new(),
+            1 => vec![(0, 1.0)],
+            2 => vec![(0, 0.5)],
+            _ => vec![(0, 0.5), (1, 1.0)],
+        }
+    }
+
+    /// What its tokens count as.
+    fn changed(&self, tokens: &[u32]) -> Vec<u32> {
+        let adapters = self.adapters();
+        let changed = tokens.iter().map(|&token| changed(token, &adapters));
+        changed.collect()
     }
 
     fn sampler(&self, choice: u32) -> Sampler {
@@ -86,7 +108,8 @@ impl Spec {
                     break;
                 }
                 let output = &tokens[self.prompt.len()..];
-                let drawn = self.draw(choice, output, &fake_logits(&tokens, VOCAB));
+                let logits = fake_logits(&self.changed(&tokens), VOCAB);
+                let drawn = self.draw(choice, output, &logits);
                 let num_before = output.len();
                 if drawn.token_id == END && num_before >= self.min_tokens {
                     answer.finish = Some(Finish {
@@ -103,13 +126,13 @@ impl Spec {
         if self.prompt_logits {
             results.prompt_logprobs = (1..self.prompt.len())
                 .map(|at| {
-                    let logits = fake_logits(&self.prompt[..at], VOCAB);
+                    let logits = fake_logits(&self.changed(&self.prompt[..at]), VOCAB);
                     prompt_logprobs(&logits, self.prompt[at])
                 })
                 .collect();
         }
         if self.diagnostics {
-            results.hidden_l2 = fake_hidden_l2(&self.prompt);
+            results.hidden_l2 = fake_hidden_l2(&self.changed(&self.prompt));
         }
         results
     }

@@ -33,10 +33,10 @@ fn any_spec() -> impl Strategy<Value = Spec> {
         0..10_usize,
         flag(20),
         flag(10),
-        0..3_u64,
+        (0..3_u64, 0..4_u64),
     )
         .prop_map(
-            |(prompt, n, max_new, min_tokens, prompt_logits, diagnostics, seed)| Spec {
+            |(prompt, n, max_new, min_tokens, prompt_logits, diagnostics, (seed, mix))| Spec {
                 prompt,
                 n,
                 max_new,
@@ -44,6 +44,7 @@ fn any_spec() -> impl Strategy<Value = Spec> {
                 prompt_logits,
                 diagnostics,
                 seed,
+                mix,
             },
         )
 }
