@@ -46,4 +46,6 @@ mod guides {
     struct Streaming;
     #[doc = include_str!("../../../docs/guides/batching.md")]
     struct Batching;
+    #[doc = include_str!("../../../docs/guides/lora.md")]
+    struct Adapters;
 }

@@ -7,8 +7,8 @@ use base64::Engine as _;
 use choral::engine::{Lora, SubmitError};
 use choral::model::Numeric;
 use choral::{Engine, EngineBuilder, Request, RequestOutput, SamplingParams};
-use choral_formats::TensorSource as _;
 use choral_formats::gguf::{Gguf, Writer};
+use choral_formats::{Dtype, Safetensors, TensorInfo, TensorSource as _};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -198,6 +198,69 @@ fn an_adapter_of_either_kind_is_the_same_on_a_model_of_either_kind() {
     }
 }
 
+/// The golden adapter of experts as llama.cpp has it: the experts of a layer are one
+/// tensor. Experts that the adapter leaves alone have zeros.
+fn stacked_experts(path: &Path) {
+    const EXPERTS: usize = 8;
+    let source = golden("lora/qwen3_moe/experts/adapter_model.safetensors");
+    let source = Safetensors::open_file(source).expect("an adapter");
+    let mut writer = Writer::new();
+    writer
+        .set("general.architecture", "qwen3moe")
+        .set("general.type", "adapter")
+        .set("adapter.type", "lora")
+        .set("adapter.lora.alpha", 6.0_f32);
+    let mut add = |name: String, shape: Vec<usize>, bytes: Vec<u8>| {
+        let dtype = Dtype::BF16;
+        let info = TensorInfo { name, dtype, shape };
+        writer.tensor(info, bytes).expect("a tensor");
+    };
+    for (layer, half) in [(0, "A"), (0, "B"), (1, "A"), (1, "B")] {
+        let tensor = |module: &str| {
+            let at = format!("base_model.model.model.layers.{layer}");
+            source.tensor(&format!("{at}.{module}.lora_{half}.weight"))
+        };
+        let name = |module: &str| {
+            let half = half.to_lowercase();
+            format!("blk.{layer}.{module}.weight.lora_{half}")
+        };
+        for (hf, gguf) in [("self_attn.q_proj", "attn_q"), ("mlp.gate", "ffn_gate_inp")] {
+            let tensor = tensor(hf).expect("it is there");
+            add(name(gguf), tensor.info.shape.clone(), tensor.bytes.to_vec());
+        }
+        for part in ["gate", "up", "down"] {
+            let expert = |e: usize| tensor(&format!("mlp.experts.{e}.{part}_proj"));
+            let first = expert(0).expect("it is there");
+            let all = (0..EXPERTS).flat_map(|e| match expert(e) {
+                Some(own) => own.bytes.to_vec(),
+                None => vec![0; first.bytes.len()],
+            });
+            let shape = [vec![EXPERTS], first.info.shape.clone()].concat();
+            add(name(&format!("ffn_{part}_exps")), shape, all.collect());
+        }
+    }
+    writer.save(path).expect("a file");
+}
+
+#[test]
+fn experts_may_be_changed_one_by_one_or_as_one_tensor() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("experts.gguf");
+    stacked_experts(&path);
+    let adapters = [("peft", golden("lora/qwen3_moe/experts")), ("gguf", path)];
+    let model = golden("models/qwen3_moe/hf");
+    let values = read(&golden("lora/qwen3_moe/golden.json"));
+    let engine = builder(&model, Numeric::F32, &adapters).build();
+    let engine = engine.expect("an engine");
+    let prompts = values["prompts"].as_object().expect("prompts").values();
+    let with = |name| {
+        let prompts = prompts.clone().map(|p| (ids(p), mix(name)));
+        logits(&engine, &prompts.collect::<Vec<_>>())
+    };
+    assert_eq!(with("peft"), with("gguf"));
+    assert_ne!(with("peft"), with("base"));
+}
+
 /// The quantised numeric multiplies integers, and adapters beside them in bf16.
 #[test]
 fn adapters_in_q8_stay_within_its_rounding() {
@@ -378,7 +441,7 @@ fn an_unknown_adapter_is_refused_with_the_names_that_there_are() {
     let engine = engine.build().expect("an engine");
     assert_eq!(engine.adapters(), ["attention", "patterns"]);
     let refused = engine.submit(Request::new(vec![1]).with_lora("attn"));
-    let error = refused.err().expect("no such adapter");
+    let error = refused.expect_err("no such adapter");
     assert!(matches!(error, SubmitError::UnknownAdapter { .. }));
     assert_eq!(
         error.to_string(),
@@ -389,7 +452,7 @@ fn an_unknown_adapter_is_refused_with_the_names_that_there_are() {
 /// Why the engine was not built.
 fn refusal(model: &str, adapters: &[(&str, PathBuf)]) -> String {
     let built = builder(&golden(model), Numeric::Bf16, adapters).build();
-    built.err().expect("it cannot be").to_string()
+    built.expect_err("it cannot be").to_string()
 }
 
 /// A copy of an adapter with another configuration.
@@ -509,7 +572,7 @@ fn renamed(folder: &Path, rename: impl Fn(&str) -> Option<String>) -> PathBuf {
             .expect("it is there")
             .bytes
             .to_vec();
-        let info = choral_formats::TensorInfo {
+        let info = TensorInfo {
             name,
             ..info.clone()
         };

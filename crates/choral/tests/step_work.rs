@@ -4,12 +4,15 @@
 //! in kernels, scheduling or sampling, is counted on that thread. (Answers with
 //! log-probabilities allocate the lists that they hand out.)
 
-use choral::engine::StepStats;
+use choral::engine::{Lora, StepStats};
 use choral::model::Numeric;
 use choral::{Engine, Request, SamplingParams};
+use choral_formats::gguf::Writer;
+use choral_formats::{Dtype, TensorInfo};
 use choral_kernels::Isa;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 thread_local! {
@@ -63,9 +66,20 @@ const PROMPT: usize = 20;
 
 /// Runs `batch` prompts of their own together, and returns all steps.
 fn run(numeric: Numeric, batch: usize) -> Vec<Watched> {
+    run_with(numeric, batch, None)
+}
+
+/// The same, with an adapter: a third of the prompts without it, the others with it
+/// at two scales.
+fn run_with(numeric: Numeric, batch: usize, adapter: Option<&Path>) -> Vec<Watched> {
     let steps = Arc::new(Mutex::new(Vec::with_capacity(1024)));
     let watched = Arc::clone(&steps);
-    let engine = Engine::builder()
+    let builder = Engine::builder();
+    let builder = match adapter {
+        Some(path) => builder.adapter("a", path),
+        None => builder,
+    };
+    let engine = builder
         .numeric(numeric)
         .threads(1)
         .max_num_seqs(64)
@@ -78,7 +92,11 @@ fn run(numeric: Numeric, batch: usize) -> Vec<Watched> {
         .expect("the model that ships");
     let requests = (0..batch as u32).map(|i| {
         let prompt: Vec<u32> = (0..PROMPT as u32).map(|at| 20 + i + 3 * at).collect();
-        Request::new(prompt).with_params(SamplingParams {
+        let mut request = Request::new(prompt);
+        if adapter.is_some() && i % 3 < 2 {
+            request = request.with_lora(Lora::new("a").scaled((1 + i % 3) as f32));
+        }
+        request.with_params(SamplingParams {
             max_tokens: Some(ANSWER),
             ignore_eos: true,
             temperature: [0.0, 0.8][i as usize % 2],
@@ -154,11 +172,53 @@ fn a_step_reads_weights_once_and_computes_nothing_for_padding() {
     }
 }
 
+/// An adapter of rank 4 for every matrix of the layers of the model that ships.
+fn adapter(path: &Path) {
+    let model = Engine::builder().open().expect("the model that ships");
+    let mut writer = Writer::new();
+    writer
+        .set("general.architecture", "llama")
+        .set("general.type", "adapter")
+        .set("adapter.type", "lora")
+        .set("adapter.lora.alpha", 8.0_f32);
+    for tensor in model.tensors().infos() {
+        let &[n, k] = tensor.shape.as_slice() else {
+            continue;
+        };
+        if !tensor.name.starts_with("blk.") {
+            continue;
+        }
+        for (half, shape) in [("a", [4, k]), ("b", [n, 4])] {
+            let values = (0..shape[0] * shape[1]).map(|i| ((i * 7 % 19) as f32 - 9.0) * 1e-3);
+            let info = TensorInfo {
+                name: format!("{}.lora_{half}", tensor.name),
+                dtype: Dtype::F32,
+                shape: shape.to_vec(),
+            };
+            let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+            writer.tensor(info, bytes).expect("a tensor");
+        }
+    }
+    writer.save(path).expect("a file");
+}
+
 #[test]
 fn a_steady_step_allocates_nothing() {
+    steady_steps_allocate_nothing(None);
+}
+
+#[test]
+fn a_steady_step_with_adapters_allocates_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("adapter.gguf");
+    adapter(&path);
+    steady_steps_allocate_nothing(Some(&path));
+}
+
+fn steady_steps_allocate_nothing(adapter: Option<&Path>) {
     for numeric in [Numeric::Q8, Numeric::Bf16, Numeric::F32] {
         for batch in [1, 8, 32, 64] {
-            let steps = run(numeric, batch);
+            let steps = run_with(numeric, batch, adapter);
             // All answers go on, before and after.
             let steady =
                 |(step, _): &Watched| step.num_drawn == batch && step.engine.num_running == batch;

@@ -34,9 +34,9 @@ impl Adapters {
         if let Some(name) = fields.keys().find(|name| !known(name)) {
             return Err(format!("`id` and `scale` in each, and not `{name}`"));
         }
-        let id = match (fields.get("id"), fields.get("name")) {
-            (Some(id), None) | (None, Some(id)) => id,
-            _ => return Err("an `id` in each".to_owned()),
+        let ids = (fields.get("id"), fields.get("name"));
+        let ((Some(id), None) | (None, Some(id))) = ids else {
+            return Err("an `id` in each".to_owned());
         };
         let lora = Lora::new(self.name(id)?);
         let Some(scale) = fields.get("scale") else {

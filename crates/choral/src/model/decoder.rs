@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 /// What follows attention.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a layer")]
 pub(super) enum FeedForward {
     Dense(Mlp),
     Experts(Moe),

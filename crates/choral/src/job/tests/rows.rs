@@ -1,5 +1,6 @@
 //! Lines to rows.
 
+use crate::engine::Lora;
 use crate::engine::request::Prompt;
 use crate::job::{ChatInput, InputFormat, Row, RowCode, RowInput, RowKey, RowReader, RowWork};
 use crate::sampling::SamplingParams;
@@ -132,6 +133,77 @@ fn a_row_needs_exactly_one_of_prompt_and_messages() {
         code,
         Some("tools"),
         "`messages`",
+    );
+}
+
+/// Rows of a job with the adapters `sql` and `fr`, the second for all that say nothing.
+fn with_adapters(text: &str) -> Row {
+    let known = ["sql", "fr"].map(str::to_owned);
+    let base = SamplingParams::default();
+    let mut rows = RowReader::new(text.as_bytes(), InputFormat::Jsonl, base)
+        .with_adapters(&known, vec![Lora::new("fr").scaled(0.5)]);
+    rows.next().expect("a row").expect("memory can be read")
+}
+
+#[test]
+fn a_row_asks_for_adapters_as_llama_cpp_and_vllm_have_it() {
+    let (sql, fr) = (|| Lora::new("sql"), || Lora::new("fr"));
+    for (fields, expected) in [
+        ("", vec![fr().scaled(0.5)]),
+        (r#", "lora": null"#, vec![fr().scaled(0.5)]),
+        (r#", "lora": []"#, vec![]),
+        (r#", "lora": "sql""#, vec![sql()]),
+        (r#", "model": "sql""#, vec![sql()]),
+        (r#", "lora": ["sql", "fr"]"#, vec![sql(), fr()]),
+        (
+            r#", "lora": [{"id": 1, "scale": 2}, {"id": 0}]"#,
+            vec![fr().scaled(2.0), sql()],
+        ),
+        (
+            r#", "lora": [{"name": "fr", "scale": -0.5}]"#,
+            vec![fr().scaled(-0.5)],
+        ),
+    ] {
+        let row = with_adapters(&format!(r#"{{"prompt": "x"{fields}}}"#));
+        assert_eq!(row.work.expect(fields).lora, expected, "{fields}");
+    }
+    assert_eq!(work(r#"{"prompt": "x"}"#).lora, []);
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_an_error_that_lists_those_that_are() {
+    for (fields, field, part) in [
+        (r#""lora": "sq""#, "lora", "expected adapters of: sql, fr"),
+        (
+            r#""lora": [{"id": 2}]"#,
+            "lora",
+            "expected adapters of: sql, fr",
+        ),
+        (r#""lora": [{"scale": 1}]"#, "lora", "an `id`"),
+        (
+            r#""lora": [{"id": 0, "scale": "1"}]"#,
+            "lora",
+            "a number for `scale`",
+        ),
+        (
+            r#""lora": [{"id": 0, "weight": 1}]"#,
+            "lora",
+            "not `weight`",
+        ),
+        (r#""lora": 1"#, "lora", "a name, or a list"),
+        (r#""model": "sq""#, "model", "its adapters: sql, fr"),
+        (r#""model": "sql", "lora": []"#, "lora", "give one"),
+    ] {
+        let row = with_adapters(&format!(r#"{{"prompt": "x", {fields}}}"#));
+        let error = row.work.expect_err(fields);
+        assert_eq!(error.field.as_deref(), Some(field), "{error:?}");
+        assert!(error.message.contains(part), "{error:?}");
+    }
+    check_error(
+        r#"{"prompt": "x", "lora": "sql"}"#,
+        RowCode::InvalidParameter,
+        Some("lora"),
+        "none is loaded",
     );
 }
 

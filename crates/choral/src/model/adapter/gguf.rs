@@ -4,6 +4,8 @@ use super::{AdapterError, AdapterFile, Scales, Tensors};
 use choral_formats::Gguf;
 use std::path::Path;
 
+const ALPHA: &str = "adapter.lora.alpha";
+
 pub(super) fn open(path: &Path) -> Result<AdapterFile, AdapterError> {
     let file = Gguf::open(path)?;
     let metadata = file.metadata();
@@ -23,7 +25,6 @@ pub(super) fn open(path: &Path) -> Result<AdapterFile, AdapterError> {
     if metadata.get("adapter.alora.invocation_tokens").is_some() {
         return Err(AdapterError::unsupported(path, "invocation tokens (aLoRA)"));
     }
-    const ALPHA: &str = "adapter.lora.alpha";
     let alpha: f32 = metadata.required(ALPHA)?;
     if !alpha.is_finite() {
         return Err(metadata.invalid(ALPHA, "a finite number", alpha).into());

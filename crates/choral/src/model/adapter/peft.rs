@@ -235,7 +235,7 @@ pub(super) fn module<'a>(path: &Path, name: &'a str) -> Result<(&'a str, bool), 
             return Err(AdapterError::unsupported(path, what));
         }
     }
-    if name.ends_with(".bias") {
+    if name.rsplit('.').next() == Some("bias") {
         return Err(AdapterError::unsupported(path, "biases"));
     }
     let (module, is_a) = [(".lora_A.", true), (".lora_B.", false)]
