@@ -101,7 +101,8 @@ impl From<Format> for InputFormat {
     }
 }
 
-pub(crate) fn run(args: Args) -> Result<ExitCode> {
+pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
+    args.model.choice.quiet = args.quiet;
     let interrupt = Interrupt::install()?;
     files::check_output(&args.output, &args.input, args.overwrite)?;
     let format = args.input_format.map(InputFormat::from);

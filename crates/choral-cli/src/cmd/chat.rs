@@ -49,7 +49,8 @@ pub(crate) struct Args {
     template: TemplateArgs,
 }
 
-pub(crate) fn run(args: Args) -> Result<ExitCode> {
+pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
+    args.model.choice.quiet = args.quiet;
     let interrupt = Interrupt::install()?;
     let engine = args.model.builder()?.build()?;
     let info = info(&engine)?;
