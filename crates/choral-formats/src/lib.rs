@@ -13,6 +13,7 @@
 //! | [`HfDir`], [`JsonObject`] | model directories and their JSON files |
 //! | [`safetensors`] | weights in one file or in shards |
 //! | [`TensorSource`], [`TensorView`] | what both kinds of weights have in common |
+//! | [`Quantization`], [`QuantMatrix`] | matrices of several tensors: scaled 8-bit floats, GPTQ, AWQ |
 //! | [`Dtype`], [`dequant`] | element types, and their values as floats |
 //! | [`FormatError`] | what was expected and found, where |
 //!
@@ -65,6 +66,7 @@ mod json;
     reason = "mapping a file is unsafe by nature; see the proof there"
 )]
 mod mmap;
+mod quantized;
 pub mod safetensors;
 mod tensor;
 #[cfg(test)]
@@ -78,6 +80,7 @@ pub use error::FormatError;
 pub use gguf::Gguf;
 pub use hf::HfDir;
 pub use json::{FromJson, JsonObject};
+pub use quantized::{QuantMatrix, Quantization};
 pub use safetensors::Safetensors;
 pub use tensor::{TensorInfo, TensorSource, TensorView};
 
