@@ -291,14 +291,14 @@ fn answered(
 
 fn failure(url: &str, error: &ureq::Error) -> Failure {
     use ureq::Error;
-    let passes = matches!(
-        error,
-        Error::Io(_)
-            | Error::Timeout(_)
-            | Error::HostNotFound
-            | Error::ConnectionFailed
-            | Error::Protocol(_)
-    );
+    let passes = match error {
+        // So rustls tells of a certificate that it does not trust.
+        Error::Io(error) => error.kind() != std::io::ErrorKind::InvalidData,
+        Error::Timeout(_) | Error::HostNotFound | Error::ConnectionFailed | Error::Protocol(_) => {
+            true
+        }
+        _ => false,
+    };
     let error = FetchError::Network {
         url: url.to_owned(),
         reason: error.to_string(),
