@@ -21,7 +21,7 @@ fn serve() -> String {
         listener
             .incoming()
             .flatten()
-            .for_each(|stream| answer(&stream))
+            .for_each(|stream| answer(&stream));
     });
     format!("http://{address}")
 }

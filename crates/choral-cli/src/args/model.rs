@@ -17,9 +17,10 @@ pub(crate) struct ModelChoice {
     /// with choral
     #[arg(short, long, value_name = "PATH|REPO")]
     pub(crate) model: Option<PathBuf>,
-    /// Hub repository and quantisation [default: Q4_K_M, else Q8_0, else the first GGUF file, else
-    /// safetensors]
+    // Not a doc comment, in which these names would want to be code.
     #[arg(
+        help = "Hub repository and quantisation [default: Q4_K_M, else Q8_0, else the first GGUF \
+                file, else safetensors]",
         long = "hf",
         visible_alias = "hf-repo",
         value_name = "REPO[@REVISION][:QUANT]",
@@ -34,7 +35,7 @@ pub(crate) struct ModelChoice {
         requires = "hf"
     )]
     pub(crate) hf_file: Option<String>,
-    /// Token for repositories that are not open to everyone [default: HF_TOKEN, or that of a login]
+    /// Token for repositories that are not open to everyone [default: that of the environment or of a login]
     #[arg(long, value_name = "TOKEN")]
     pub(crate) hf_token: Option<String>,
     /// Never use the network: take models from the cache

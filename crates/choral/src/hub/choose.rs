@@ -40,7 +40,7 @@ pub(super) enum Choice {
 }
 
 /// Chooses among `paths`: the file that is named, else the quantisation that is
-/// named, else Q4_K_M, Q8_0 or the first GGUF file, else safetensors.
+/// named, else `Q4_K_M`, `Q8_0` or the first GGUF file, else safetensors.
 pub(super) fn choose(repo: &Repo, paths: &[&str]) -> Result<Choice, FetchError> {
     let sets = gguf_sets(paths);
     if let Some(file) = repo.wanted_file() {

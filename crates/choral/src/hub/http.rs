@@ -40,7 +40,7 @@ impl Default for Patience {
         Self {
             attempts: 6,
             first_delay: Duration::from_millis(500),
-            longest_delay: Duration::from_secs(120),
+            longest_delay: Duration::from_mins(2),
             silence: Duration::from_secs(30),
         }
     }

@@ -401,12 +401,6 @@ impl Run<'_> {
                 repo,
                 revision: self.repo.revision().to_owned(),
             },
-            (401 | 403, "GatedRepo") => FetchError::Access {
-                page: format!("{endpoint}/{repo}"),
-                repo,
-                status,
-                had_token,
-            },
             // The hub hides what is private: not to be seen is not to be there.
             (_, "RepoNotFound") => FetchError::NoRepo {
                 repo,

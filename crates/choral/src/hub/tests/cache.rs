@@ -20,7 +20,7 @@ fn offline(cache: &Path) -> Fetcher {
 }
 
 /// Makes what `hf_hub_download` of `huggingface_hub` 2.4.0 was seen to leave: a
-/// reference without a line feed, blobs by ETag, relative links.
+/// reference without a line feed, blobs by `ETag`, relative links.
 fn made_elsewhere(cache: &Path, id: &str, files: &[&str]) -> PathBuf {
     let folder = cache.join(format!("models--{}", id.replace('/', "--")));
     let snapshot = folder.join("snapshots").join(COMMIT);

@@ -268,7 +268,7 @@ fn is_large(name: &str) -> bool {
     matches!(ending, Some("gguf" | "safetensors"))
 }
 
-/// The ETag: SHA-256 of large files, 40 digits for others.
+/// The `ETag`: SHA-256 of large files, 40 digits for others.
 pub(super) fn blob_name(name: &str, bytes: &[u8]) -> String {
     let mut blob = sha256(bytes);
     if !is_large(name) {
