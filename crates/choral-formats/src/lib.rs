@@ -1,4 +1,5 @@
-//! Readers for GGUF, safetensors and Hugging Face configuration files.
+//! Readers (and, for GGUF, a writer) of model files: GGUF, safetensors and Hugging Face
+//! configuration files.
 //!
 //! Owns everything between bytes on a disk and named, typed, checked things:
 //! metadata, configuration fields, and tensors as rows of floats. Knows no
@@ -15,6 +16,7 @@
 //! | [`TensorSource`], [`TensorView`] | what both kinds of weights have in common |
 //! | [`Quantization`], [`QuantMatrix`] | matrices of several tensors: scaled 8-bit floats, GPTQ, AWQ |
 //! | [`Dtype`], [`dequant`] | element types, and their values as floats |
+//! | [`mod@quantize`] | floats as elements of a type |
 //! | [`FormatError`] | what was expected and found, where |
 //!
 //! Start at [`ModelFile::open`].
@@ -66,6 +68,7 @@ mod json;
     reason = "mapping a file is unsafe by nature; see the proof there"
 )]
 mod mmap;
+pub mod quantize;
 mod quantized;
 pub mod safetensors;
 mod tensor;
@@ -80,6 +83,7 @@ pub use error::FormatError;
 pub use gguf::Gguf;
 pub use hf::HfDir;
 pub use json::{FromJson, JsonObject};
+pub use quantize::quantize;
 pub use quantized::{QuantMatrix, Quantization};
 pub use safetensors::Safetensors;
 pub use tensor::{TensorInfo, TensorSource, TensorView};
