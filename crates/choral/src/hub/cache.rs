@@ -27,7 +27,7 @@ pub(super) struct Store {
 
 /// While it lives, no other process downloads the same content.
 pub(super) struct Lock {
-    _file: File,
+    file: File,
     /// Some network file systems know no locks.
     is_held: bool,
 }
@@ -95,9 +95,20 @@ impl Store {
     pub(super) fn lock(&self, etag: &str, wait: &mut dyn FnMut()) -> Result<Lock, FetchError> {
         let path = self.locks.join(format!("{etag}.lock"));
         create_folder_of(&path)?;
+        loop {
+            let lock = Self::lock_file(&path, wait)?;
+            // Who had it before may have removed the file; the lock of a file without
+            // a name keeps nobody out.
+            if !is_removed(&lock.file).map_err(FetchError::io(&path))? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn lock_file(path: &Path, wait: &mut dyn FnMut()) -> Result<Lock, FetchError> {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(FetchError::io(&path))?;
+        let file = options.open(path).map_err(FetchError::io(path))?;
         let locked = match file.try_lock() {
             Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => {
@@ -109,12 +120,9 @@ impl Store {
         let is_held = match locked {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::Unsupported => false,
-            Err(source) => return Err(FetchError::Io { path, source }),
+            Err(source) => return Err(FetchError::io(path)(source)),
         };
-        Ok(Lock {
-            _file: file,
-            is_held,
-        })
+        Ok(Lock { file, is_held })
     }
 
     /// Gives content its name in a commit.
@@ -170,6 +178,18 @@ fn walk(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<String>) {
             _ => {}
         }
     }
+}
+
+#[cfg(unix)]
+fn is_removed(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(file.metadata()?.nlink() == 0)
+}
+
+/// Open files cannot be removed where there are no links to count.
+#[cfg(not(unix))]
+fn is_removed(_file: &File) -> io::Result<bool> {
+    Ok(false)
 }
 
 #[cfg(unix)]

@@ -42,6 +42,7 @@ pub(super) fn download(
 ) -> Result<(), Failure> {
     let mut part = Part::open(wanted)?;
     let mut attempts = client.attempts();
+    let mut has_restarted = false;
     report(Event::Start {
         file: wanted.name,
         size: wanted.size,
@@ -60,7 +61,11 @@ pub(super) fn download(
                 pause(wanted.name, &error, delay, report);
             }
             // The server has less than there is here: then that is of another file.
-            Err(Failure::Refused { status: 416, .. }) if before > 0 => part.restart()?,
+            // Once: a server must not be able to keep us at it for ever.
+            Err(Failure::Refused { status: 416, .. }) if before > 0 && !has_restarted => {
+                has_restarted = true;
+                part.restart()?;
+            }
             Err(other) => return Err(other),
             Ok(()) => {}
         }

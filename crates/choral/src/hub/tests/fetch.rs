@@ -219,3 +219,26 @@ fn two_at_once_download_once() {
         "one of them had the lock at once"
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn the_lock_of_a_file_that_was_removed_meanwhile_is_no_lock() {
+    let shelf = Shelf::of(&[(FILE, content(1000))]);
+    let hub = Hub::start(move |request, _| shelf.answer(request));
+    let cache = tempfile::tempdir().expect("a folder");
+    let locks = cache.path().join(".locks/models--org--model-GGUF");
+    let path = locks.join(format!("{}.lock", blob_name(FILE, &content(1000))));
+    std::fs::create_dir_all(&locks).expect("made");
+    let other = std::fs::File::create(&path).expect("made");
+    other.lock().expect("free");
+    let (removed, mut other) = (path.clone(), Some(other));
+    fetcher(&hub, cache.path())
+        .fetch(&ID.parse().expect("a name"), &mut |event| {
+            if matches!(event, Event::Waiting { .. }) {
+                std::fs::remove_file(&removed).expect("there");
+                other.take();
+            }
+        })
+        .expect("fetched");
+    assert!(other.is_none() && path.exists());
+}

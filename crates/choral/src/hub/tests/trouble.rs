@@ -97,6 +97,18 @@ fn a_server_without_ranges_sends_all_again() {
 }
 
 #[test]
+fn a_server_that_denies_what_it_sent_is_given_up() {
+    let hub = hub(|reply, request, _| match request.from {
+        None => reply.cut_after(90_000),
+        Some(_) => Reply::status(416),
+    });
+    let cache = tempfile::tempdir().expect("a folder");
+    let error = failure(&fetcher(&hub, cache.path()), ID);
+    assert!(error.contains("status 416"), "{error}");
+    assert_eq!(hub.starts(), [None, Some(90_000), None, Some(90_000)]);
+}
+
+#[test]
 fn a_server_that_is_silent_has_lost_the_connection() {
     let hub = hub(|reply, _, num_before| Reply {
         silence: (num_before == 0).then_some(Duration::from_secs(5)),
