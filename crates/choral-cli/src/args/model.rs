@@ -35,8 +35,12 @@ pub(crate) struct ModelChoice {
         requires = "hf"
     )]
     pub(crate) hf_file: Option<String>,
-    /// Token for repositories that are not open to everyone [default: that of the environment or of a login]
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(
+        help = "Token for repositories that are not open to everyone [default: HF_TOKEN, or that \
+                of a login]",
+        long,
+        value_name = "TOKEN"
+    )]
     pub(crate) hf_token: Option<String>,
     /// Never use the network: take models from the cache
     #[arg(long)]
