@@ -24,6 +24,7 @@ pub mod builder;
 pub mod demo;
 pub mod engine;
 pub mod exec;
+pub mod hub;
 pub mod job;
 mod kv;
 pub mod machine;
@@ -48,4 +49,6 @@ mod guides {
     struct Batching;
     #[doc = include_str!("../../../docs/guides/lora.md")]
     struct Adapters;
+    #[doc = include_str!("../../../docs/guides/models.md")]
+    struct Models;
 }

@@ -1,5 +1,7 @@
 //! Options that load adapters.
 
+use crate::args::ModelArgs;
+use crate::message::Usage;
 use anyhow::{Result, bail};
 use choral::EngineBuilder;
 use choral::engine::Lora;
@@ -30,27 +32,38 @@ struct Given {
 }
 
 impl LoraArgs {
-    /// Has the engine load the adapters, and says what requests are to run with.
-    pub(crate) fn load(&self, mut builder: EngineBuilder) -> Result<(EngineBuilder, Vec<Lora>)> {
+    /// The model's builder with these adapters and with those that requests name
+    /// (`--lora-modules`), and what requests run with that name none. Looks at
+    /// adapters before the model, which may be a download.
+    pub(crate) fn load(
+        &self,
+        named: &[String],
+        model: &ModelArgs,
+    ) -> Result<(EngineBuilder, Vec<Lora>)> {
+        let given: Vec<Given> = self
+            .lora
+            .iter()
+            .map(|text| Given::parse(text))
+            .collect::<Result<_>>()?;
+        let mut modules = Vec::new();
+        for text in named {
+            let Some((name, path)) = text.split_once('=') else {
+                let message = format!("--lora-modules is `{text}`, expected NAME=PATH");
+                return Err(Usage::new(message).into());
+            };
+            modules.push((name, checked(Path::new(path))?));
+        }
+        let mut builder = model.builder()?;
         let mut all = Vec::new();
-        for text in &self.lora {
-            let given = Given::parse(text)?;
-            builder = builder.adapter(&given.name, &given.path);
-            all.push(Lora::new(given.name).scaled(given.scale));
+        for Given { name, path, scale } in given {
+            builder = builder.adapter(&name, path);
+            all.push(Lora::new(name).scaled(scale));
+        }
+        for (name, path) in modules {
+            builder = builder.adapter(name, path);
         }
         Ok((builder, all))
     }
-}
-
-/// Has the engine load adapters that requests name (`--lora-modules`).
-pub(crate) fn load_named(mut builder: EngineBuilder, named: &[String]) -> Result<EngineBuilder> {
-    for text in named {
-        let Some((name, path)) = text.split_once('=') else {
-            bail!("--lora-modules is `{text}`, expected NAME=PATH");
-        };
-        builder = builder.adapter(name, checked(Path::new(path))?);
-    }
-    Ok(builder)
 }
 
 impl Given {
@@ -68,7 +81,8 @@ impl Given {
             && let Ok(scale) = scale.parse::<f32>()
         {
             if !scale.is_finite() {
-                bail!("--lora is `{text}`, expected a finite scale");
+                let message = format!("--lora is `{text}`, expected a finite scale");
+                return Err(Usage::new(message).into());
             }
             return Self::new(name, path, scale);
         }

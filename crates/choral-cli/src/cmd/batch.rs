@@ -2,7 +2,6 @@
 
 mod files;
 
-use crate::args::lora;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::TemplateArgs;
@@ -115,7 +114,8 @@ impl From<Format> for InputFormat {
     }
 }
 
-pub(crate) fn run(args: Args) -> Result<ExitCode> {
+pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
+    args.model.choice.quiet = args.quiet;
     let interrupt = Interrupt::install()?;
     args.sampling.check(args.parallel.unwrap_or(1))?;
     args.template.check()?;
@@ -131,8 +131,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             InputFormat::Jsonl => "each line of the input is read as JSON (--input-format)",
         });
     }
-    let (builder, adapters) = args.lora.load(args.model.builder()?)?;
-    let engine = lora::load_named(builder, &args.lora_modules)?.build()?;
+    let (builder, adapters) = args.lora.load(&args.lora_modules, &args.model)?;
+    let engine = builder.build()?;
     let info = info(&engine)?;
     let mut params = args.sampling.params(&info.generation_defaults);
     params.n = args.parallel.unwrap_or(1);

@@ -52,11 +52,12 @@ pub(crate) struct Args {
     template: TemplateArgs,
 }
 
-pub(crate) fn run(args: Args) -> Result<ExitCode> {
+pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
+    args.model.choice.quiet = args.quiet;
     let interrupt = Interrupt::install()?;
     args.sampling.check(1)?;
     args.template.check()?;
-    let (builder, lora) = args.lora.load(args.model.builder()?)?;
+    let (builder, lora) = args.lora.load(&[], &args.model)?;
     let engine = builder.build()?;
     let info = info(&engine)?;
     let template = args.template.load(&engine)?;

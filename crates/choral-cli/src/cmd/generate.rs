@@ -76,7 +76,8 @@ pub(crate) struct Args {
     template: TemplateArgs,
 }
 
-pub(crate) fn run(args: Args) -> Result<ExitCode> {
+pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
+    args.model.choice.quiet = args.quiet;
     let interrupt = Interrupt::install()?;
     args.sampling.check(args.num_parallel())?;
     if !args.chat {
@@ -192,7 +193,7 @@ impl Args {
     /// The engine, with its steps if anybody wants to see them.
     fn engine(&self) -> Result<Started> {
         let (sender, steps) = mpsc::channel();
-        let (mut builder, lora) = self.lora.load(self.model.builder()?)?;
+        let (mut builder, lora) = self.lora.load(&[], &self.model)?;
         if self.timings || self.verbose {
             builder = builder.on_step(Box::new(move |step| {
                 // Nobody listens any more when the answer is complete.
