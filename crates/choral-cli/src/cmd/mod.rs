@@ -13,7 +13,7 @@ mod plan;
 mod score;
 mod template;
 mod tokenize;
-mod units;
+pub(crate) mod units;
 
 use clap::Subcommand;
 use std::process::ExitCode;
