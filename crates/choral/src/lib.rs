@@ -22,6 +22,7 @@
 pub mod arch;
 pub mod builder;
 pub mod demo;
+pub mod embed;
 pub mod engine;
 pub mod exec;
 pub mod hub;
@@ -35,6 +36,7 @@ pub mod sampling;
 pub mod text;
 
 pub use builder::{BuildError, EngineBuilder, ModelInfo};
+pub use embed::Embedder;
 pub use engine::{Engine, Prompt, Request, RequestOutput};
 pub use sampling::SamplingParams;
 
@@ -49,6 +51,8 @@ mod guides {
     struct Batching;
     #[doc = include_str!("../../../docs/guides/lora.md")]
     struct Adapters;
+    #[doc = include_str!("../../../docs/guides/embeddings.md")]
+    struct Embeddings;
     #[doc = include_str!("../../../docs/guides/models.md")]
     struct Models;
 }

@@ -7,6 +7,7 @@
 mod adapter;
 mod decoder;
 mod defaults;
+mod encoder;
 mod hyper;
 mod loader;
 mod names;
@@ -20,6 +21,7 @@ pub use adapter::{Adapter, AdapterError, AdapterFile};
 pub use choral_kernels::attention::{KvType, KvTypes};
 pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;
+pub use encoder::{Encoder, EncoderScratch, EncoderSpec, EncoderStep};
 pub use hyper::{ExpertKeys, Hyper, Key};
 pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
@@ -119,6 +121,12 @@ pub enum ModelError {
         found: String,
         /// What could be run.
         known: String,
+    },
+    /// A model that reads text and writes none.
+    #[error("`{found}` is a text encoder: it makes embeddings (`choral embed`) and no text")]
+    Encoder {
+        /// What the file says.
+        found: String,
     },
     /// A tensor that the architecture needs is not there.
     #[error("{}: tensor `{name}` is missing", file.display())]
