@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Adapters")]
 pub(crate) struct LoraArgs {
-    /// `LoRA` adapter: a folder of PEFT's or a GGUF adapter, which may be scaled; again or
-    /// after a comma for several
+    // Not a doc comment, in which the name would want to be code.
     #[arg(
+        help = "LoRA adapter: a folder of PEFT's or a GGUF adapter, which may be scaled; again or \
+                after a comma for several",
         long,
         visible_alias = "lora-scaled",
         value_name = "[NAME=]PATH[:SCALE]",
