@@ -7,6 +7,7 @@
 mod decoder;
 mod defaults;
 mod hyper;
+mod kv;
 mod loader;
 mod names;
 mod packing;
@@ -19,6 +20,7 @@ pub use choral_kernels::attention::{KvType, KvTypes};
 pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;
 pub use hyper::{ExpertKeys, Hyper, Key};
+pub use kv::{KvBlocks, KvLayout};
 pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
 pub use spec::{
