@@ -94,7 +94,9 @@ impl BlockLedger {
         for kind in 0..self.needs.kinds().len() {
             let first = self.span(kind, num_computed, tokens.len()).start;
             let stacks: Vec<_> = (first..num_cached).map(|at| self.found(at, kind)).collect();
-            stacks.iter().for_each(|&stack| self.reference(stack));
+            for &stack in &stacks {
+                self.reference(stack);
+            }
             table.columns.push(Column { first, stacks });
         }
         table.num_cached = num_cached;

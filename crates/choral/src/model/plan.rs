@@ -86,21 +86,27 @@ impl EnginePlan {
             .saturating_mul(self.num_kv_blocks as u64)
     }
 
-    /// Positions that all blocks hold, in every layer. Sequences that are longer than
-    /// the windows of some layers have room for more.
+    /// Positions that all blocks hold, of sequences as long as the context. (Of shorter
+    /// ones they hold fewer, where layers have windows.)
     pub fn kv_tokens(&self) -> usize {
-        let positions = self.num_kv_blocks / self.kv_layout.num_groups();
-        positions.saturating_mul(BLOCK_TOKENS)
+        let each = self.blocks_of(self.context).max(1);
+        let (num_whole, rest) = (self.num_kv_blocks / each, self.num_kv_blocks % each);
+        let tokens = self.context.next_multiple_of(BLOCK_TOKENS);
+        let rest = self.needs().tokens_in(rest, self.context);
+        num_whole.saturating_mul(tokens).saturating_add(rest)
     }
 
     /// The most blocks that a sequence of `tokens` tokens holds at a time.
     pub fn blocks_of(&self, tokens: usize) -> usize {
+        self.needs().blocks(tokens)
+    }
+
+    fn needs(&self) -> KvNeeds {
         needs(
             &self.kv_layout,
             self.prefill_chunk,
             self.max_num_batched_tokens,
         )
-        .blocks(tokens)
     }
 
     /// Weights, steps, keys and values together.

@@ -161,6 +161,7 @@ fn gemma3_1b_keeps_less_than_a_fifth_of_a_long_context() {
     assert_eq!(with.blocks_of(32_768), 2 * 2048 + 11 * 65);
     assert_eq!(with.num_kv_blocks, 4 * 4811);
     assert_eq!(with.sequences_of(32_768), 4);
+    assert_eq!(with.kv_tokens(), 4 * 32_768);
     // Below a window, all layers hold all.
     assert_eq!(with.blocks_of(256), 13 * 16);
     let f16 = KvTypes::both(KvType::F16);

@@ -27,8 +27,8 @@ fn windowed() -> Vec<KvKind> {
 
 fn driver(kinds: Vec<KvKind>, num_blocks: u32) -> Driver {
     Driver::new(SchedulerConfig {
-        kinds,
         num_blocks,
+        kinds,
         ..config()
     })
 }
