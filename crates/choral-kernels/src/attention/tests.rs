@@ -1,3 +1,4 @@
+mod bidirectional;
 mod tables;
 
 use super::store::{Numbers, Side};
@@ -92,6 +93,7 @@ impl Case {
             scale: 1.0 / (self.dim as f32).sqrt(),
             softcap: self.softcap,
             window: self.window,
+            bidirectional: false,
             sinks: self.sinks,
         }
     }

@@ -26,6 +26,7 @@ fn attend_from_block_1(window: usize) {
         scale: 1.0,
         softcap: None,
         window: Some(window),
+        bidirectional: false,
         sinks: None,
     };
     let rows = Rows {
