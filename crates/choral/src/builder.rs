@@ -319,13 +319,13 @@ impl EngineBuilder {
         let context = Some(plan.context);
         let model = Model::load_with(&file, numeric, context, &adapters, &compute)?;
         let model = Arc::new(model);
-        let executor =
-            CpuExecutor::with_kv_types(model, compute, plan.num_kv_blocks, plan.kv_types)?;
+        let (blocks, layout) = (plan.num_kv_blocks, plan.kv_layout.clone());
+        let executor = CpuExecutor::with_layout(model, compute, blocks, plan.kv_types, layout)?;
         let info = ModelInfo {
             path: file.tensors().path().to_owned(),
             architecture: architecture.name,
             spec,
-            plan,
+            plan: plan.clone(),
             isa: isa.name(),
             threads,
             generation_defaults,

@@ -6,7 +6,7 @@
 
 use choral::engine::{Lora, StepStats};
 use choral::model::Numeric;
-use choral::{Engine, Request, SamplingParams};
+use choral::{Engine, EngineBuilder, Request, SamplingParams};
 use choral_formats::gguf::Writer;
 use choral_formats::{Dtype, TensorInfo};
 use choral_kernels::Isa;
@@ -64,21 +64,17 @@ const ANSWER: u32 = 40;
 /// Tokens of each prompt.
 const PROMPT: usize = 20;
 
-/// Runs `batch` prompts of their own together, and returns all steps.
+/// Runs `batch` prompts of their own together through the model that ships, and
+/// returns all steps.
 fn run(numeric: Numeric, batch: usize) -> Vec<Watched> {
-    run_with(numeric, batch, None)
+    run_model(Engine::builder(), numeric, batch)
 }
 
-/// The same, with an adapter: a third of the prompts without it, the others with it
-/// at two scales.
-fn run_with(numeric: Numeric, batch: usize, adapter: Option<&Path>) -> Vec<Watched> {
+/// The same through another model. Where there is an adapter `a`, a third of the
+/// prompts run without it, and the others at two scales.
+fn run_model(builder: EngineBuilder, numeric: Numeric, batch: usize) -> Vec<Watched> {
     let steps = Arc::new(Mutex::new(Vec::with_capacity(1024)));
     let watched = Arc::clone(&steps);
-    let builder = Engine::builder();
-    let builder = match adapter {
-        Some(path) => builder.adapter("a", path),
-        None => builder,
-    };
     let engine = builder
         .numeric(numeric)
         .threads(1)
@@ -89,11 +85,11 @@ fn run_with(numeric: Numeric, batch: usize, adapter: Option<&Path>) -> Vec<Watch
             watched.lock().expect("no panic").push(step);
         }))
         .build()
-        .expect("the model that ships");
+        .expect("a good model");
     let requests = (0..batch as u32).map(|i| {
         let prompt: Vec<u32> = (0..PROMPT as u32).map(|at| 20 + i + 3 * at).collect();
         let mut request = Request::new(prompt);
-        if adapter.is_some() && i % 3 < 2 {
+        if !engine.adapters().is_empty() && i % 3 < 2 {
             request = request.with_lora(Lora::new("a").scaled((1 + i % 3) as f32));
         }
         request.with_params(SamplingParams {
@@ -172,6 +168,15 @@ fn a_step_reads_weights_once_and_computes_nothing_for_padding() {
     }
 }
 
+#[test]
+fn a_steady_step_allocates_nothing() {
+    for numeric in [Numeric::Q8, Numeric::Bf16, Numeric::F32] {
+        for batch in [1, 8, 32, 64] {
+            check_steady_steps(&run(numeric, batch), batch);
+        }
+    }
+}
+
 /// An adapter of rank 4 for every matrix of the layers of the model that ships.
 fn adapter(path: &Path) {
     let model = Engine::builder().open().expect("the model that ships");
@@ -203,38 +208,43 @@ fn adapter(path: &Path) {
 }
 
 #[test]
-fn a_steady_step_allocates_nothing() {
-    steady_steps_allocate_nothing(None);
-}
-
-#[test]
 fn a_steady_step_with_adapters_allocates_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("adapter.gguf");
     adapter(&path);
-    steady_steps_allocate_nothing(Some(&path));
-}
-
-fn steady_steps_allocate_nothing(adapter: Option<&Path>) {
     for numeric in [Numeric::Q8, Numeric::Bf16, Numeric::F32] {
         for batch in [1, 8, 32, 64] {
-            let steps = run_with(numeric, batch, adapter);
-            // All answers go on, before and after.
-            let steady =
-                |(step, _): &Watched| step.num_drawn == batch && step.engine.num_running == batch;
-            let steady: Vec<_> = steps.iter().copied().filter(steady).collect();
-            assert!(steady.len() >= 30, "{numeric:?}, {batch} prompts");
-            // The first two decide how much memory all others need.
-            for pair in steady[1..].windows(2) {
-                let [(_, before), (step, after)] = pair else {
-                    unreachable!("pairs")
-                };
-                assert_eq!(
-                    after - before,
-                    0,
-                    "bytes in {numeric:?}, {batch} prompts: {step:?}"
-                );
-            }
+            let builder = Engine::builder().adapter("a", &path);
+            check_steady_steps(&run_model(builder, numeric, batch), batch);
         }
+    }
+}
+
+/// Answers pass their windows of 16 positions more than twice meanwhile, and give up
+/// blocks and take others.
+#[test]
+fn a_steady_step_of_a_model_with_windows_allocates_nothing() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models");
+    for name in ["gemma3_text/hf", "gpt_oss_mxfp4/hf"] {
+        for (batch, prefix_caching) in [(1, true), (8, false), (8, true), (64, true)] {
+            let builder = Engine::builder()
+                .model(golden.join(name))
+                .prefix_caching(prefix_caching);
+            check_steady_steps(&run_model(builder, Numeric::Bf16, batch), batch);
+        }
+    }
+}
+
+fn check_steady_steps(steps: &[Watched], batch: usize) {
+    // All answers go on, before and after.
+    let steady = |(step, _): &Watched| step.num_drawn == batch && step.engine.num_running == batch;
+    let steady: Vec<_> = steps.iter().copied().filter(steady).collect();
+    assert!(steady.len() >= 30, "{batch} prompts");
+    // The first two decide how much memory all others need.
+    for pair in steady[1..].windows(2) {
+        let [(_, before), (step, after)] = pair else {
+            unreachable!("pairs")
+        };
+        assert_eq!(after - before, 0, "bytes, {batch} prompts: {step:?}");
     }
 }

@@ -38,7 +38,10 @@ impl<'a> Tokens<'a> {
         let (front, back) = block.split_at_mut(head.len());
         front.copy_from_slice(head);
         back.copy_from_slice(tail);
-        Some(block)
+        Some(BlockTokens {
+            mix: self.mix,
+            tokens: block,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ mod decoder;
 mod defaults;
 mod encoder;
 mod hyper;
+mod kv;
 mod loader;
 mod names;
 mod packing;
@@ -23,6 +24,7 @@ pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;
 pub use encoder::{Encoder, EncoderScratch, EncoderSpec, EncoderStep};
 pub use hyper::{ExpertKeys, Hyper, Key};
+pub use kv::{KvBlocks, KvLayout};
 pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
 pub use spec::{

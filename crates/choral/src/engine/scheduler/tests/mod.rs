@@ -2,12 +2,13 @@
 
 mod claims;
 mod properties;
+mod windows;
 
 use super::*;
 use crate::engine::Mix;
 use crate::engine::batch::{Executor, StepResult};
 use crate::engine::request::{FinishReason, PositionLogprobs};
-use crate::engine::testing::{FakeExecutor, changed, fake_hidden_l2, fake_logits};
+use crate::engine::testing::{FakeExecutor, changed, fake_hidden_l2_of, fake_logits_of};
 use crate::sampling::{
     SampleContext, Sampled, Sampler, SamplerScratch, SamplingParams, position_logprobs,
 };
@@ -97,7 +98,8 @@ impl Spec {
     }
 
     /// What this request must bring, computed without a scheduler or blocks.
-    fn expected(&self) -> Results {
+    fn expected(&self, kinds: &[KvKind]) -> Results {
+        let fake_logits = |tokens: &[u32]| fake_logits_of(kinds, &self.changed(tokens), VOCAB);
         let mut results = Results::default();
         for choice in 0..self.n {
             let answer = results.answers.entry(choice).or_default();
@@ -108,8 +110,7 @@ impl Spec {
                     break;
                 }
                 let output = &tokens[self.prompt.len()..];
-                let logits = fake_logits(&self.changed(&tokens), VOCAB);
-                let drawn = self.draw(choice, output, &logits);
+                let drawn = self.draw(choice, output, &fake_logits(&tokens));
                 let num_before = output.len();
                 if drawn.token_id == END && num_before >= self.min_tokens {
                     answer.finish = Some(Finish {
@@ -126,13 +127,13 @@ impl Spec {
         if self.prompt_logits {
             results.prompt_logprobs = (1..self.prompt.len())
                 .map(|at| {
-                    let logits = fake_logits(&self.changed(&self.prompt[..at]), VOCAB);
+                    let logits = fake_logits(&self.prompt[..at]);
                     prompt_logprobs(&logits, self.prompt[at])
                 })
                 .collect();
         }
         if self.diagnostics {
-            results.hidden_l2 = fake_hidden_l2(&self.changed(&self.prompt));
+            results.hidden_l2 = fake_hidden_l2_of(kinds, &self.changed(&self.prompt));
         }
         results
     }
@@ -170,11 +171,12 @@ struct Driver {
 
 impl Driver {
     fn new(config: SchedulerConfig) -> Self {
+        let executor = FakeExecutor::new(config.num_blocks as usize, VOCAB);
         Self {
+            scheduler: Scheduler::new(config.clone()),
+            executor: executor.with_kinds(config.kinds.clone()),
+            batch: Batch::new(config.needs().num_groups()),
             config,
-            scheduler: Scheduler::new(config),
-            executor: FakeExecutor::new(config.num_blocks as usize, VOCAB),
-            batch: Batch::default(),
             step: ScheduledStep::default(),
             result: StepResult::default(),
             specs: Vec::new(),
@@ -291,9 +293,14 @@ impl Driver {
     }
 
     fn check_results(&self) {
-        for (spec, results) in self.specs.iter().zip(&self.results) {
-            assert_eq!(*results, spec.expected(), "together = alone, for {spec:?}");
+        for (at, spec) in self.specs.iter().enumerate() {
+            let (got, want) = (&self.results[at], self.expected(at));
+            assert_eq!(*got, want, "together = alone, for {spec:?}");
         }
+    }
+
+    fn expected(&self, request: usize) -> Results {
+        self.specs[request].expected(&self.config.kinds)
     }
 }
 
@@ -304,6 +311,7 @@ fn config() -> SchedulerConfig {
         prefill_chunk: 32,
         max_prompt_logit_rows: 16,
         num_blocks: 64,
+        kinds: vec![KvKind::WHOLE],
         prefix_caching: true,
     }
 }
