@@ -636,7 +636,7 @@ fn the_memory_of_adapters_is_planned() {
         let engine = builder(&model, Numeric::Bf16, adapters)
             .build()
             .expect("an engine");
-        let plan = engine.info().expect("a model").plan;
+        let plan = &engine.info().expect("a model").plan;
         (plan.weight_bytes, plan.step_bytes)
     };
     let (alone, with) = (bytes(&[]), bytes(&adapters("tinyllama")));
