@@ -63,12 +63,12 @@ impl Numeric {
     ///
     /// What counts is the CPU, not the instruction set that was asked for: one CPU
     /// gives one text.
-    pub fn default_for(file: &ModelFile, spec: &DecoderSpec) -> Self {
-        if loader::is_quantised(file, spec) && !Isa::detect().has_tiles() {
-            Self::Q8
-        } else {
-            Self::Bf16
-        }
+    ///
+    /// # Errors
+    /// If the file says in no known way how its matrices are stored.
+    pub fn default_for(file: &ModelFile, spec: &DecoderSpec) -> Result<Self, ModelError> {
+        let int8 = loader::is_quantised(file, spec)? && !Isa::detect().has_tiles();
+        Ok(if int8 { Self::Q8 } else { Self::Bf16 })
     }
 
     /// What keys and values are kept as unless said.
