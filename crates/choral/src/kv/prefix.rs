@@ -84,6 +84,7 @@ impl PrefixCache {
         self.idle.len()
     }
 
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn is_idle(&self, block: BlockId) -> bool {
         self.idle.contains(block)
     }

@@ -58,8 +58,8 @@ impl Numeric {
 
     /// What is chosen for a model where nothing is said: the fastest that the file and
     /// this CPU allow. That is `q8` for quantised files, because int8 products are
-    /// four times as fast as f32 ones, but not on CPUs with matrix tiles, where bf16
-    /// is faster still; and `bf16` for files of floats.
+    /// several times as fast as f32 ones and twice as fast as pairs of bf16, but not on
+    /// CPUs with matrix tiles, where bf16 is faster still; and `bf16` for files of floats.
     ///
     /// What counts is the CPU, not the instruction set that was asked for: one CPU
     /// gives one text.
