@@ -244,7 +244,7 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--quantized", choices=sorted(METHODS))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--gain", type=float, default=2.0, help="lower: less sharp attention")
+    parser.add_argument("--gain", type=float, default=1.4, help="lower: less sharp attention")
     args = parser.parse_args()
 
     kind, own = FAMILIES[args.family]
