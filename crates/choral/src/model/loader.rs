@@ -276,15 +276,11 @@ impl Loader<'_> {
         // One closure of each kind a part: which one is called depends on its type.
         let floats: Vec<_> = opened
             .iter()
-            .map(|rows| {
-                move |row: usize, out: &mut [f32]| rows.floats(row, out)
-            })
+            .map(|rows| move |row: usize, out: &mut [f32]| rows.floats(row, out))
             .collect();
         let codes: Vec<_> = opened
             .iter()
-            .map(|rows| {
-                move |row: usize, out: &mut RowCodes| rows.codes(row, out)
-            })
+            .map(|rows| move |row: usize, out: &mut RowCodes| rows.codes(row, out))
             .collect();
         let kept = |(role, place): &(Role, Place<'_>)| kept(*role, place.dtype(), self.numeric);
         let sources: Vec<_> = parts

@@ -4,8 +4,8 @@
 //! ([`Dtype`]) and packed layouts of kernels ([`Format`]).
 
 use super::Numeric;
-use choral_formats::dequant::{CodesMut, split_codes};
 use choral_formats::Dtype;
+use choral_formats::dequant::{CodesMut, split_codes};
 use choral_kernels::matmul::{Element, Format, Input, PackedMatrix, RowCodes};
 
 /// What a matrix becomes.

@@ -124,12 +124,7 @@ impl<'a> Tensors<'a> {
     }
 
     /// A matrix that is several tensors: codes, scales, zeros.
-    fn quantised(
-        &self,
-        role: Role,
-        at: At,
-        shape: Shape,
-    ) -> Result<Option<Place<'a>>, ModelError> {
+    fn quantised(&self, role: Role, at: At, shape: Shape) -> Result<Option<Place<'a>>, ModelError> {
         let Some(quantization) = &self.quantization else {
             return Ok(None);
         };
