@@ -253,7 +253,7 @@ impl EngineBuilder {
         let (architecture, hyper) = Hyper::open(&file)?;
         let spec = (architecture.spec)(&hyper)?;
         let tokenizer = Tokenizer::from_file(&file)?;
-        check_vocabulary(file.tensors().path(), &tokenizer, &spec)?;
+        check_vocabulary(file.tensors().path(), &tokenizer, spec.vocab_size)?;
         let generation_defaults = GenerationDefaults::read(&file)?;
         let left = Machine::here().memory_left();
         let memory = left.map_or(u64::MAX, |left| left.bytes);
@@ -270,13 +270,13 @@ impl EngineBuilder {
         let compute = Compute::try_new(isa, threads)
             .map_err(|source| ModelError::Threads { threads, source })?;
         let model = Arc::new(Model::load(&file, numeric, Some(plan.context), &compute)?);
-        let executor =
-            CpuExecutor::with_kv_types(model, compute, plan.num_kv_blocks, plan.kv_types)?;
+        let (blocks, layout) = (plan.num_kv_blocks, plan.kv_layout.clone());
+        let executor = CpuExecutor::with_layout(model, compute, blocks, plan.kv_types, layout)?;
         let info = ModelInfo {
             path: file.tensors().path().to_owned(),
             architecture: architecture.name,
             spec,
-            plan,
+            plan: plan.clone(),
             isa: isa.name(),
             threads,
             generation_defaults,
@@ -310,13 +310,13 @@ impl EngineBuilder {
     }
 }
 
-/// Every token that the tokenizer makes must have an embedding.
-fn check_vocabulary(
+/// Every token that the tokenizer makes must have one of the embedding's `rows`.
+pub(crate) fn check_vocabulary(
     path: &Path,
     tokenizer: &Tokenizer,
-    spec: &DecoderSpec,
+    rows: usize,
 ) -> Result<(), BuildError> {
-    let (tokens, rows) = (tokenizer.vocab_size(), spec.vocab_size);
+    let tokens = tokenizer.vocab_size();
     if tokens <= rows {
         return Ok(());
     }

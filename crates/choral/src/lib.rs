@@ -22,8 +22,10 @@
 pub mod arch;
 pub mod builder;
 pub mod demo;
+pub mod embed;
 pub mod engine;
 pub mod exec;
+pub mod hub;
 pub mod job;
 mod kv;
 pub mod machine;
@@ -34,6 +36,7 @@ pub mod sampling;
 pub mod text;
 
 pub use builder::{BuildError, EngineBuilder, ModelInfo};
+pub use embed::Embedder;
 pub use engine::{Engine, Prompt, Request, RequestOutput};
 pub use sampling::SamplingParams;
 
@@ -46,4 +49,8 @@ mod guides {
     struct Streaming;
     #[doc = include_str!("../../../docs/guides/batching.md")]
     struct Batching;
+    #[doc = include_str!("../../../docs/guides/embeddings.md")]
+    struct Embeddings;
+    #[doc = include_str!("../../../docs/guides/models.md")]
+    struct Models;
 }

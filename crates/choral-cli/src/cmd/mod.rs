@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod debug;
 mod detokenize;
+mod embed;
 mod generate;
 mod inspect;
 mod jsonl;
@@ -13,7 +14,7 @@ mod plan;
 mod score;
 mod template;
 mod tokenize;
-mod units;
+pub(crate) mod units;
 
 use clap::Subcommand;
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "run-batch")]
     Batch(batch::Args),
     Chat(chat::Args),
+    Embed(embed::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
     Template(template::Args),
@@ -41,6 +43,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => generate::run(args),
         Command::Batch(args) => batch::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Embed(args) => embed::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Detokenize(args) => detokenize::run(args),
         Command::Template(args) => template::run(args),

@@ -165,10 +165,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn kv(spec: &DecoderSpec, plan: &EnginePlan) -> Kv {
     let f16 = KvTypes::both(KvType::F16);
-    let sequence = |types| {
-        spec.kv_token_bytes(types)
-            .saturating_mul(plan.context as u64)
-    };
+    let chunk = plan.prefill_chunk.min(plan.max_num_batched_tokens);
+    let sequence = |types| spec.kv_sequence_bytes(types, plan.context, chunk);
     Kv {
         context: plan.context,
         key_type: plan.kv_types.keys.name(),
@@ -219,7 +217,10 @@ fn text(r: &Report) -> Result<String, std::fmt::Error> {
         format!("{}, {}", kv.key_type, kv.value_type)
     };
     row(&name, kv.token_bytes, kv.sequence_bytes)?;
-    row("f16", kv.token_bytes_f16, kv.sequence_bytes_f16)?;
+    // To compare with.
+    if name != "f16" {
+        row("f16", kv.token_bytes_f16, kv.sequence_bytes_f16)?;
+    }
 
     let m = &r.memory;
     writeln!(

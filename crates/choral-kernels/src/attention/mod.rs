@@ -59,20 +59,23 @@ pub struct AttentionShape<'a> {
     pub softcap: Option<f32>,
     /// A query at position `p` sees positions above `p - window` only.
     pub window: Option<usize>,
+    /// Queries see their row up to its last token of the step, not only up to
+    /// themselves: an encoder's attention, where a sequence is one step's.
+    pub bidirectional: bool,
     /// `[heads]`: the score of one more position, with no value, that every query
     /// sees: it takes its part of the weight and adds nothing (as transformers'
     /// `modeling_gpt_oss` does). Not scaled; negative infinity is no sink.
     pub sinks: Option<&'a [f32]>,
 }
 
-/// Causal attention of a step's queries over their own sequences' cache, which
-/// already holds the step's keys and values.
+/// Attention of a step's queries over their own sequences' cache, which already
+/// holds the step's keys and values: causal, unless the shape says otherwise.
 ///
 /// `q` is `[tokens, q_stride]` with the heads in front, `out` is
 /// `[tokens, heads * head_dim]`.
 ///
 /// # Panics
-/// If sizes disagree or a position has no block.
+/// If sizes disagree or a position that a token sees has no block.
 pub fn paged_attention(
     compute: &Compute,
     shape: &AttentionShape<'_>,
@@ -101,7 +104,7 @@ pub fn paged_attention(
         rows.positions.len() * shape.heads * dim,
         "size of the output"
     );
-    rows.check(memory.blocks);
+    rows.check(memory.blocks, shape.window);
 
     let mut tasks = TASKS.take();
     tasks.cut(rows, shape.heads / kv_heads, kv_heads, compute.threads());

@@ -3,7 +3,7 @@
 //! Everything is computed per token, in an order that no other token has a part
 //! in; only attention reads other positions, and those of its own sequence.
 
-use super::{DecoderSpec, KvTypes, ModelError, Numeric, Placement, loader};
+use super::{DecoderSpec, KvBlocks, ModelError, Numeric, Placement, loader};
 use crate::arch::Architecture;
 use crate::engine::batch::{Batch, StepResult};
 use crate::nn::{
@@ -13,7 +13,7 @@ use crate::nn::{
 use choral_formats::ModelFile;
 use choral_kernels::Compute;
 use choral_kernels::activation::softcap;
-use choral_kernels::attention::{KvMemory, Rows};
+use choral_kernels::attention::Rows;
 use choral_kernels::matmul::{Activations, Inputs};
 use std::sync::Arc;
 
@@ -55,7 +55,8 @@ pub struct Model {
     pub(super) positions: Option<Embedding>,
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Norm,
-    pub(super) output: Linear,
+    /// Not there in a model that was loaded for its states.
+    pub(super) output: Option<Linear>,
     pub(super) ropes: Vec<Rope>,
 }
 
@@ -72,7 +73,8 @@ pub struct Scratch {
     normed: Vec<f32>,
     /// For each rotary embedding, `[tokens, 2 * pairs]` and the pairs.
     angles: Vec<(Vec<f32>, usize)>,
-    block_ids: Vec<u32>,
+    /// `[groups]`: block tables.
+    block_ids: Vec<Vec<u32>>,
 }
 
 /// The residual stream, and what is about to be added to it.
@@ -162,7 +164,21 @@ impl Model {
         context: Option<usize>,
         compute: &Compute,
     ) -> Result<Self, ModelError> {
-        loader::load(file, numeric, context, compute)
+        loader::load(file, numeric, context, compute, true)
+    }
+
+    /// The same without the output matrix: for [`states`](Self::states) alone, and of
+    /// files too that have none.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_headless(
+        file: &Arc<ModelFile>,
+        numeric: Numeric,
+        context: Option<usize>,
+        compute: &Compute,
+    ) -> Result<Self, ModelError> {
+        loader::load(file, numeric, context, compute, false)
     }
 
     /// What the model is made of.
@@ -182,36 +198,21 @@ impl Model {
 
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
-        self.layers.iter().map(Layer::bytes).sum::<usize>() + self.output.bytes()
-    }
-
-    /// Memory for `blocks` blocks of keys and values kept as `types`, one a layer.
-    ///
-    /// # Errors
-    /// [`ModelError::NoMemory`].
-    pub fn kv_memory(&self, types: KvTypes, blocks: usize) -> Result<Vec<KvMemory>, ModelError> {
-        let (heads, dim) = (self.spec.num_kv_heads, self.spec.head_dim);
-        self.layers
-            .iter()
-            .map(|_| {
-                KvMemory::new(types, blocks, heads, dim).ok_or_else(|| ModelError::NoMemory {
-                    what: "keys and values",
-                    bytes: (blocks as u64).saturating_mul(self.spec.kv_block_bytes(types)),
-                })
-            })
-            .collect()
+        let output = self.output.as_ref().map_or(0, Linear::bytes);
+        self.layers.iter().map(Layer::bytes).sum::<usize>() + output
     }
 
     /// Runs one step: stores the keys and values of the batch's tokens in `kv` and
     /// fills `result` with the logits (and norms) that the batch asks for.
     ///
     /// # Panics
-    /// If a token is outside the vocabulary or a position has no block: the engine
-    /// checks prompts and hands out blocks.
+    /// If a token is outside the vocabulary, a position that is seen has no block, or
+    /// the batch's groups are not those of `kv`: the engine checks prompts and hands
+    /// out blocks. If the model was loaded without its output matrix.
     pub fn forward(
         &self,
         compute: &Compute,
-        kv: &mut [KvMemory],
+        kv: &mut KvBlocks,
         batch: &Batch,
         scratch: &mut Scratch,
         result: &mut StepResult,
@@ -219,18 +220,76 @@ impl Model {
         let width = self.spec.hidden_size;
         let mut norms = Norms::new(batch, self.spec.num_layers, &mut result.hidden_l2);
         let s = scratch;
+        self.run(compute, kv, batch, s, &mut norms);
+
+        let (isa, hidden) = (compute.isa(), &s.stream.hidden);
+        let normed = |t: usize, out: &mut [f32]| {
+            self.norm.apply(isa, &hidden[t * width..][..width], out);
+        };
+        norms.record_last(width, normed);
+        let shape = (batch.logit_tokens.len(), width);
+        let output = self.output.as_ref().expect("loaded with its output matrix");
+        s.x.fill(compute, output.inputs(), shape, |i, out| {
+            normed(batch.logit_tokens[i] as usize, out);
+        });
+        output.forward(compute, &s.x, &mut result.logits);
+        self.shape_logits(compute, &mut result.logits);
+    }
+
+    /// Runs one step as [`forward`](Self::forward) does, but fills `states` with the
+    /// output of the final norm, `[tokens, hidden]`, in place of logits.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn states(
+        &self,
+        compute: &Compute,
+        kv: &mut KvBlocks,
+        batch: &Batch,
+        scratch: &mut Scratch,
+        states: &mut Vec<f32>,
+    ) {
+        let mut nothing = Vec::new();
+        let mut norms = Norms::new(batch, self.spec.num_layers, &mut nothing);
+        self.run(compute, kv, batch, scratch, &mut norms);
+        let (width, isa) = (self.spec.hidden_size, compute.isa());
+        let hidden = &scratch.stream.hidden;
+        states.resize(hidden.len(), 0.0);
+        compute.rows_mut(states, width, |t, out| {
+            self.norm.apply(isa, &hidden[t * width..][..width], out);
+        });
+    }
+
+    /// Runs all layers: leaves what the last one makes in the stream.
+    fn run(
+        &self,
+        compute: &Compute,
+        kv: &mut KvBlocks,
+        batch: &Batch,
+        s: &mut Scratch,
+        norms: &mut Norms<'_>,
+    ) {
+        let width = self.spec.hidden_size;
+        let groups = kv.layout().num_groups();
+        assert_eq!(batch.tables.len(), groups, "groups of layers");
         let mut block_ids = std::mem::take(&mut s.block_ids);
-        block_ids.clear();
-        block_ids.reserve(batch.block_ids.capacity());
-        block_ids.extend(batch.block_ids.iter().map(|b| b.0));
-        let rows = Rows {
+        block_ids.resize_with(groups, Vec::new);
+        for (ids, table) in block_ids.iter_mut().zip(&batch.tables) {
+            ids.clear();
+            ids.reserve(table.block_ids.capacity());
+            ids.extend(table.block_ids.iter().map(|block| block.0));
+        }
+        let rows = |group: usize| Rows {
             positions: &batch.positions,
             cu_tokens: &batch.cu_tokens,
-            cu_blocks: &batch.cu_blocks,
-            block_ids: &block_ids,
+            first_blocks: &batch.tables[group].first_blocks,
+            cu_blocks: &batch.tables[group].cu_blocks,
+            block_ids: &block_ids[group],
         };
         self.embed(compute, batch, s);
-        for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (group, kv) = kv.layer(index);
+            let rows = rows(group);
             let (stream, inputs) = (&mut s.stream, layer.attention.inputs());
             stream.normalise(compute, layer.attention_norm.as_ref(), inputs, &mut s.x);
             norms.record(index, |t| &stream.hidden[t * width..(t + 1) * width]);
@@ -255,18 +314,6 @@ impl Model {
             s.stream.is_behind = true;
         }
         s.stream.catch_up(compute);
-
-        let (isa, hidden) = (compute.isa(), &s.stream.hidden);
-        let normed = |t: usize, out: &mut [f32]| {
-            self.norm.apply(isa, &hidden[t * width..][..width], out);
-        };
-        norms.record_last(width, normed);
-        let shape = (batch.logit_tokens.len(), width);
-        s.x.fill(compute, self.output.inputs(), shape, |i, out| {
-            normed(batch.logit_tokens[i] as usize, out);
-        });
-        self.output.forward(compute, &s.x, &mut result.logits);
-        self.shape_logits(compute, &mut result.logits);
         s.block_ids = block_ids;
     }
 

@@ -6,7 +6,9 @@
 
 mod decoder;
 mod defaults;
+mod encoder;
 mod hyper;
+mod kv;
 mod loader;
 mod names;
 mod packing;
@@ -18,7 +20,9 @@ mod tensors;
 pub use choral_kernels::attention::{KvType, KvTypes};
 pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;
+pub use encoder::{Encoder, EncoderScratch, EncoderSpec, EncoderStep};
 pub use hyper::{ExpertKeys, Hyper, Key};
+pub use kv::{KvBlocks, KvLayout};
 pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
 pub use spec::{
@@ -117,6 +121,12 @@ pub enum ModelError {
         found: String,
         /// What could be run.
         known: String,
+    },
+    /// A model that reads text and writes none.
+    #[error("`{found}` is a text encoder: it makes embeddings (`choral embed`) and no text")]
+    Encoder {
+        /// What the file says.
+        found: String,
     },
     /// A tensor that the architecture needs is not there.
     #[error("{}: tensor `{name}` is missing", file.display())]
