@@ -239,9 +239,9 @@ impl EngineBuilder {
         }
     }
 
-    fn numeric_for(&self, file: &ModelFile, spec: &DecoderSpec) -> Numeric {
+    fn numeric_for(&self, file: &ModelFile, spec: &DecoderSpec) -> Result<Numeric, ModelError> {
         let default = || Numeric::default_for(file, spec);
-        self.numeric.unwrap_or_else(default)
+        self.numeric.map_or_else(default, Ok)
     }
 
     /// What an engine for `file`, whose model is `spec`, would make of `memory` bytes.
@@ -254,8 +254,8 @@ impl EngineBuilder {
         spec: &DecoderSpec,
         memory: u64,
     ) -> Result<EnginePlan, ModelError> {
-        let numeric = self.numeric_for(file, spec);
-        let weights = spec.packed_weight_bytes(file, numeric);
+        let numeric = self.numeric_for(file, spec)?;
+        let weights = spec.packed_weight_bytes(file, numeric)?;
         spec.plan(numeric, weights, &self.options, memory)
     }
 
@@ -300,7 +300,7 @@ impl EngineBuilder {
         let left = Machine::here().memory_left();
         let memory = left.map_or(u64::MAX, |left| left.bytes);
         let adapters = self.open_adapters(architecture, &spec)?;
-        let numeric = self.numeric_for(&file, &spec);
+        let numeric = self.numeric_for(&file, &spec)?;
         let bytes = adapters.iter().map(|a| a.bytes(numeric, &spec));
         self.options.adapter_bytes = bytes.fold(0, u64::saturating_add);
         let floats = adapters.iter().map(|a| a.floats_per_token(&spec));
