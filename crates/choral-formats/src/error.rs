@@ -100,6 +100,24 @@ pub enum FormatError {
         dtype: Dtype,
     },
 
+    /// The element type can be read, but choral does not make it.
+    #[error("cannot quantise to {dtype}: choral only reads it")]
+    NotQuantisable {
+        /// The element type.
+        dtype: Dtype,
+    },
+
+    /// A number that an element type cannot come near.
+    #[error("element {index} is {found}: {dtype} stores finite numbers up to 65504 in magnitude")]
+    Value {
+        /// The element type.
+        dtype: Dtype,
+        /// Which element.
+        index: usize,
+        /// The number.
+        found: f32,
+    },
+
     /// Bytes and elements do not belong together.
     #[error("{dtype}: {elements} elements take {}, found {found} bytes", size(*expected))]
     ByteLength {

@@ -1,4 +1,5 @@
-//! Readers for GGUF, safetensors and Hugging Face configuration files.
+//! Readers (and, for GGUF, a writer) of model files: GGUF, safetensors and Hugging Face
+//! configuration files.
 //!
 //! Owns everything between bytes on a disk and named, typed, checked things:
 //! metadata, configuration fields, and tensors as rows of floats. Knows no
@@ -14,6 +15,7 @@
 //! | [`safetensors`] | weights in one file or in shards |
 //! | [`TensorSource`], [`TensorView`] | what both kinds of weights have in common |
 //! | [`Dtype`], [`dequant`] | element types, and their values as floats |
+//! | [`mod@quantize`] | floats as elements of a type |
 //! | [`FormatError`] | what was expected and found, where |
 //!
 //! Start at [`ModelFile::open`].
@@ -65,6 +67,7 @@ mod json;
     reason = "mapping a file is unsafe by nature; see the proof there"
 )]
 mod mmap;
+pub mod quantize;
 pub mod safetensors;
 mod tensor;
 #[cfg(test)]
@@ -78,6 +81,7 @@ pub use error::FormatError;
 pub use gguf::Gguf;
 pub use hf::HfDir;
 pub use json::{FromJson, JsonObject};
+pub use quantize::quantize;
 pub use safetensors::Safetensors;
 pub use tensor::{TensorInfo, TensorSource, TensorView};
 

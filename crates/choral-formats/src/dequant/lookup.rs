@@ -4,7 +4,7 @@ use super::float::e4m3_value;
 use super::{bytes_at, each_block, f16_at};
 
 /// The values of `IQ4_NL` and `IQ4_XS`, denser around zero.
-const IQ4: [i8; 16] = [
+pub(crate) const IQ4: [i8; 16] = [
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 ];
 

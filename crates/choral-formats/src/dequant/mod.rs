@@ -15,6 +15,7 @@ mod lookup;
 mod tests;
 
 pub use codes::{CodesMut, split_codes};
+pub(crate) use lookup::IQ4;
 
 use crate::{Dtype, FormatError};
 

@@ -8,6 +8,7 @@ mod cursor;
 mod metadata;
 mod parse;
 mod split;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -19,6 +20,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use metadata::Metadata;
+pub use stream::Stream;
 pub use value::{Array, ByteString, FromValue, Strings, Value};
 pub use writer::Writer;
 

@@ -283,3 +283,62 @@ mod writing {
         );
     }
 }
+
+#[test]
+fn a_streamed_file_is_the_one_written_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.gguf");
+    let info = |name: &str, shape: &[usize]| TensorInfo {
+        name: name.into(),
+        dtype: Dtype::F32,
+        shape: shape.to_vec(),
+    };
+    let infos = [info("a", &[3]), info("b", &[2, 5])];
+    let bytes: Vec<u8> = (0..52).collect();
+
+    let mut whole = Writer::new();
+    whole.set("general.architecture", "test");
+    let empty = whole.to_bytes().unwrap();
+    let mut stream = whole.stream(&path, &infos).unwrap();
+    whole.tensor(infos[0].clone(), &bytes[..12]).unwrap();
+    whole.tensor(infos[1].clone(), &bytes[12..]).unwrap();
+    for piece in [&bytes[..7], &bytes[7..12], &bytes[12..50], &bytes[50..]] {
+        stream.write(piece).unwrap();
+    }
+    assert!(!path.exists() && empty.len() < whole.to_bytes().unwrap().len());
+    stream.finish().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), whole.to_bytes().unwrap());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_streamed_file_that_is_given_up_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.gguf");
+    let info = TensorInfo {
+        name: "a".into(),
+        dtype: Dtype::F32,
+        shape: vec![3],
+    };
+    let begin = || {
+        Writer::new()
+            .stream(&path, std::slice::from_ref(&info))
+            .unwrap()
+    };
+    drop(begin());
+    let mut long = begin();
+    let error = long.write(&[0; 13]).unwrap_err().to_string();
+    assert!(
+        error.contains("tensor `a`: expected 12 bytes, found 13 bytes"),
+        "{error}"
+    );
+    drop(long);
+    let mut short = begin();
+    short.write(&[0; 8]).unwrap();
+    let error = short.finish().unwrap_err().to_string();
+    assert!(
+        error.contains("tensor `a`: expected 12 bytes, found 8 bytes"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

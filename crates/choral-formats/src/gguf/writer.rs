@@ -1,7 +1,8 @@
 //! Writes GGUF files, version 3.
 //!
-//! Owns the layout of the file; tensors come encoded. Used to make test files
-//! and to store quantised weights. Refuses what [`super::Gguf`] would refuse.
+//! Owns the layout of the file; tensors come encoded, either all at once
+//! ([`Writer::save`]) or one after the other for files larger than memory
+//! ([`Writer::stream`]). Refuses what [`super::Gguf`] would refuse.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -9,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::parse::{MAX_DIMS, MAX_KEY_BYTES, MAX_NAME_BYTES};
+use super::stream::{Stream, pad};
 use super::value::{Array, Value};
 use super::{DEFAULT_ALIGNMENT, KEY_ALIGNMENT, MAGIC};
 use crate::{FormatError, TensorInfo, TensorView};
@@ -68,9 +70,37 @@ impl<'a> Writer<'a> {
         Ok(bytes)
     }
 
+    /// Begins a file whose tensors come later: those that were added to `self` first,
+    /// then `infos`, whose bytes [`Stream::write`] takes in that order.
+    ///
+    /// The file appears at `path` when [`Stream::finish`] is called, and not at all
+    /// if it never is: until then it is a hidden file beside it.
+    ///
+    /// # Errors
+    /// If a name or shape cannot be stored, or the file cannot be made. Nothing is
+    /// left behind.
+    pub fn stream(
+        &self,
+        path: impl AsRef<Path>,
+        infos: &[TensorInfo],
+    ) -> Result<Stream, FormatError> {
+        let path = path.as_ref();
+        let alignment = self.alignment(path)?;
+        let own = self.tensors.iter().map(|(info, _)| info);
+        let all: Vec<&TensorInfo> = own.chain(infos).collect();
+        let header = self.header(path, alignment, &all)?;
+        let mut stream = Stream::create(path, &header, alignment, infos)?;
+        for (_, bytes) in &self.tensors {
+            stream.put(bytes)?;
+            stream.end_tensor()?;
+        }
+        Ok(stream)
+    }
+
     fn write(&self, path: &Path, out: &mut impl Write) -> Result<(), FormatError> {
         let alignment = self.alignment(path)?;
-        let header = self.header(path, alignment)?;
+        let infos: Vec<&TensorInfo> = self.tensors.iter().map(|(info, _)| info).collect();
+        let header = self.header(path, alignment, &infos)?;
         let io = |source| FormatError::io(path, source);
         out.write_all(&header).map_err(io)?;
         let mut position = header.len();
@@ -102,11 +132,16 @@ impl<'a> Writer<'a> {
     }
 
     /// Everything before the data. Tensors follow at the next aligned position.
-    fn header(&self, path: &Path, alignment: usize) -> Result<Vec<u8>, FormatError> {
+    fn header(
+        &self,
+        path: &Path,
+        alignment: usize,
+        infos: &[&TensorInfo],
+    ) -> Result<Vec<u8>, FormatError> {
         let mut out = Vec::new();
         out.extend(MAGIC);
         out.extend(3u32.to_le_bytes());
-        out.extend((self.tensors.len() as u64).to_le_bytes());
+        out.extend((infos.len() as u64).to_le_bytes());
         out.extend((self.metadata.len() as u64).to_le_bytes());
         for (key, value) in &self.metadata {
             if key.is_empty() || key.len() > MAX_KEY_BYTES {
@@ -118,8 +153,8 @@ impl<'a> Writer<'a> {
             put_value(&mut out, value);
         }
         let mut names = HashSet::new();
-        let mut offset = 0;
-        for (info, bytes) in &self.tensors {
+        let mut offset: usize = 0;
+        for info in infos {
             if !names.insert(&info.name) {
                 return Err(FormatError::duplicate(
                     path,
@@ -157,21 +192,15 @@ impl<'a> Writer<'a> {
             }
             out.extend(id.to_le_bytes());
             out.extend((offset as u64).to_le_bytes());
-            offset = (offset + bytes.len()).next_multiple_of(alignment);
+            let end = info.byte_len().and_then(|len| offset.checked_add(len));
+            let Some(end) = end.and_then(|end| end.checked_next_multiple_of(alignment)) else {
+                let expected = format!("rows of whole blocks of {}", info.dtype.block_len());
+                return Err(invalid("shape", expected, format!("{:?}", info.shape)));
+            };
+            offset = end;
         }
         Ok(out)
     }
-}
-
-fn pad(out: &mut impl Write, position: &mut usize, alignment: usize) -> std::io::Result<()> {
-    let aligned = position.next_multiple_of(alignment);
-    let zeros = [0u8; 64];
-    while *position < aligned {
-        let step = zeros.len().min(aligned - *position);
-        out.write_all(&zeros[..step])?;
-        *position += step;
-    }
-    Ok(())
 }
 
 fn put_string(out: &mut Vec<u8>, string: &[u8]) {
