@@ -36,6 +36,10 @@ fn pairs() -> Vec<(PathBuf, PathBuf, Mixture)> {
             "qwen3",
             "qwen3_moe",
             "mixtral",
+            "olmo2",
+            "smollm3",
+            "gemma2",
+            "gemma3_text",
         ] {
             let folder = set.join("models").join(model);
             for mixture in [Mixture::F16, Mixture::BF16, Mixture::F32] {

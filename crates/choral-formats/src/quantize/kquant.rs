@@ -11,7 +11,7 @@ use super::{each_block, inverse, nearest, put_f16};
 /// Codes of a block, one byte each.
 type Codes = [u8; 256];
 
-/// Scales and minima of a block's groups, and what they become as integers.
+/// Scales and minima of a block's groups.
 struct Groups<const G: usize> {
     scales: [f32; G],
     minima: [f32; G],
@@ -141,7 +141,7 @@ fn by_magnitude(x: &[f32; 32]) -> [f32; 32] {
 }
 
 /// Six-bit scales and minima, packed as `dequant` unpacks them.
-fn put_scales(scales: &[u8; 8], minima: &[u8; 8], out: &mut [u8]) {
+fn put_scales(scales: [u8; 8], minima: [u8; 8], out: &mut [u8]) {
     for g in 0..4 {
         out[g] = scales[g] | scales[g + 4] >> 4 << 6;
         out[g + 4] = minima[g] | minima[g + 4] >> 4 << 6;
@@ -159,7 +159,7 @@ fn with_six_bit_scales<const BYTES: usize>(
     let (scales, d) = counted(&groups.scales, 63.0);
     let (minima, dmin) = counted(&groups.minima, 63.0);
     let (d, dmin) = (put_f16(block, 0, d), put_f16(block, 2, dmin));
-    put_scales(&scales, &minima, &mut block[4..16]);
+    put_scales(scales, minima, &mut block[4..16]);
     codes::<32>(values, ramp.range, |g| {
         (d * f32::from(scales[g]), dmin * f32::from(minima[g]))
     })

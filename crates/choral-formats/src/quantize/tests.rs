@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{is_supported, nearest, quantize};
 use crate::{Dtype, FormatError, JsonObject, dequantize};
 
-/// Every type that can be made, and whether it holds blocks.
+/// Every type that can be made.
 fn types() -> impl Iterator<Item = Dtype> {
     Dtype::ALL
         .iter()

@@ -79,7 +79,7 @@ pub enum ConvertError {
         /// The row.
         row: usize,
         /// What is wrong.
-        source: FormatError,
+        source: Box<FormatError>,
     },
     /// A setting that GGUF has no key for.
     #[error("{}: `{setting}` is {found}, which GGUF files of `{family}` cannot say", path.display())]

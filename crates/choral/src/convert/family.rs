@@ -148,6 +148,49 @@ const MIXTRAL_EXPERTS: &[Rule] = &[
     ),
 ];
 
+/// Norms after attention and after the feed-forward part, and none before.
+const POST_NORMS: &[Rule] = &[
+    rule(
+        "model.layers.{l}.post_attention_layernorm",
+        "blk.{l}.post_attention_norm",
+    ),
+    rule(
+        "model.layers.{l}.post_feedforward_layernorm",
+        "blk.{l}.post_ffw_norm",
+    ),
+];
+
+/// Gemma's norms, stored as what is added to one.
+const GEMMA_AROUND: &[Rule] = &[
+    rule("model.embed_tokens", "token_embd"),
+    rule("model.norm", "output_norm").with(Change::AddOne),
+    rule("lm_head", "output").optional(),
+];
+
+const GEMMA_NORMS: &[Rule] = &[
+    rule("model.layers.{l}.input_layernorm", "blk.{l}.attn_norm").with(Change::AddOne),
+    rule(
+        "model.layers.{l}.post_attention_layernorm",
+        "blk.{l}.post_attention_norm",
+    )
+    .with(Change::AddOne),
+    rule(
+        "model.layers.{l}.pre_feedforward_layernorm",
+        "blk.{l}.ffn_norm",
+    )
+    .with(Change::AddOne),
+    rule(
+        "model.layers.{l}.post_feedforward_layernorm",
+        "blk.{l}.post_ffw_norm",
+    )
+    .with(Change::AddOne),
+];
+
+const GEMMA_QK_NORMS: &[Rule] = &[
+    rule("model.layers.{l}.self_attn.q_norm", "blk.{l}.attn_q_norm").with(Change::AddOne),
+    rule("model.layers.{l}.self_attn.k_norm", "blk.{l}.attn_k_norm").with(Change::AddOne),
+];
+
 /// Every family that can be converted.
 pub(super) static ALL: &[Family] = &[
     Family {
@@ -204,6 +247,57 @@ pub(super) static ALL: &[Family] = &[
             keys.count("num_experts", "expert_count")?;
             keys.count("num_experts_per_tok", "expert_used_count")?;
             keys.count("moe_intermediate_size", "expert_feed_forward_length")
+        },
+    },
+    Family {
+        classes: &["Olmo2ForCausalLM"],
+        name: "olmo2",
+        tensors: &[AROUND, POST_NORMS, ATTENTION, QK_NORMS, FEED_FORWARD],
+        keys: |keys| {
+            keys.decoder()?;
+            keys.rope()
+        },
+    },
+    Family {
+        classes: &["SmolLM3ForCausalLM"],
+        name: "smollm3",
+        tensors: &[AROUND, NORMS, INTERLEAVED_ATTENTION, FEED_FORWARD],
+        keys: |keys| {
+            keys.decoder()?;
+            keys.rope()?;
+            keys.every_fourth_without_rope()?;
+            keys.qwen_window()
+        },
+    },
+    Family {
+        classes: &["Gemma2ForCausalLM"],
+        name: "gemma2",
+        tensors: &[GEMMA_AROUND, GEMMA_NORMS, ATTENTION, FEED_FORWARD],
+        keys: |keys| {
+            keys.gemma_decoder(46)?;
+            keys.rope()?;
+            keys.soft_cap("attn_logit_softcapping", "attn_logit_softcapping")?;
+            keys.soft_cap("final_logit_softcapping", "final_logit_softcapping")?;
+            keys.layer_pattern(2)?;
+            keys.count("sliding_window", "attention.sliding_window")
+        },
+    },
+    Family {
+        classes: &["Gemma3ForCausalLM"],
+        name: "gemma3",
+        tensors: &[
+            GEMMA_AROUND,
+            GEMMA_NORMS,
+            ATTENTION,
+            GEMMA_QK_NORMS,
+            FEED_FORWARD,
+        ],
+        keys: |keys| {
+            keys.gemma_decoder(62)?;
+            keys.rope()?;
+            keys.local_rope()?;
+            keys.layer_pattern(6)?;
+            keys.count("sliding_window", "attention.sliding_window")
         },
     },
 ];

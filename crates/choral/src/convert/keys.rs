@@ -83,6 +83,83 @@ impl Keys<'_> {
 
     /// What all decoders of Llama's shape have.
     pub(super) fn decoder(&mut self) -> Result<(), ConvertError> {
+        self.sizes()?;
+        self.activation("hidden_act", &["silu", "swish"])
+    }
+
+    /// What Gemma's decoders have. llama.cpp scales queries by the head's size, but in
+    /// the family's largest model, told by its layers, by the width over the heads.
+    pub(super) fn gemma_decoder(&mut self, layers_of_largest: u32) -> Result<(), ConvertError> {
+        self.sizes()?;
+        self.activation("hidden_activation", &["gelu_pytorch_tanh"])?;
+        let implied = if self.required_u32("num_hidden_layers")? == layers_of_largest {
+            let heads = self.required_u32("num_attention_heads")?;
+            self.required_u32("hidden_size")? / heads.max(1)
+        } else {
+            self.head_dim()?
+        };
+        let key = "query_pre_attn_scalar";
+        let scalar: f64 = self.config().optional(key)?.unwrap_or(256.0);
+        if scalar != f64::from(implied) {
+            return Err(self.inexpressible(key, scalar));
+        }
+        Ok(())
+    }
+
+    fn activation(&self, hf: &str, known: &[&str]) -> Result<(), ConvertError> {
+        match self.config().optional::<&str>(hf)? {
+            Some(other) if !known.contains(&other) => Err(self.inexpressible(hf, other)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A cap on logits, if there is one.
+    pub(super) fn soft_cap(&mut self, hf: &str, gguf: &str) -> Result<(), ConvertError> {
+        let cap: Option<f32> = self.config().optional(hf)?;
+        match cap {
+            Some(cap) => self.set(gguf, cap),
+            // Files without the key get the published models' caps.
+            None => return Err(self.inexpressible(hf, "null")),
+        }
+        Ok(())
+    }
+
+    /// Layers whose windows are llama.cpp's: all but each `period`-th.
+    pub(super) fn layer_pattern(&self, period: u32) -> Result<(), ConvertError> {
+        self.fixed("sliding_window_pattern", period, period)?;
+        let types = self.config().optional::<Vec<&str>>("layer_types")?;
+        for (layer, kind) in (1u32..).zip(types.into_iter().flatten()) {
+            if (kind == "full_attention") != layer.is_multiple_of(period) {
+                return Err(self.inexpressible("layer_types", format!("{kind} in layer {layer}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Frequencies of layers with a window.
+    pub(super) fn local_rope(&mut self) -> Result<(), ConvertError> {
+        let base: f32 = self
+            .config()
+            .optional("rope_local_base_freq")?
+            .unwrap_or(10_000.0);
+        self.set("rope.freq_base_swa", base);
+        Ok(())
+    }
+
+    /// Layers without rotation, which llama.cpp takes to be every fourth.
+    pub(super) fn every_fourth_without_rope(&self) -> Result<(), ConvertError> {
+        let key = "no_rope_layers";
+        // One for layers that rotate.
+        let rotates = self.config().optional::<Vec<u32>>(key)?;
+        for (layer, rotates) in (1u32..).zip(rotates.into_iter().flatten()) {
+            if (rotates == 0) != layer.is_multiple_of(4) {
+                return Err(self.inexpressible(key, format!("{rotates} for layer {layer}")));
+            }
+        }
+        self.fixed("no_rope_layer_interval", 4u32, 4)
+    }
+
+    fn sizes(&mut self) -> Result<(), ConvertError> {
         self.count("num_hidden_layers", "block_count")?;
         self.count("max_position_embeddings", "context_length")?;
         self.count("hidden_size", "embedding_length")?;
@@ -96,10 +173,7 @@ impl Keys<'_> {
         let head_dim = self.head_dim()?;
         self.set("attention.key_length", head_dim);
         self.set("attention.value_length", head_dim);
-        match self.config().optional("hidden_act")? {
-            None | Some("silu" | "swish") => Ok(()),
-            Some(other) => Err(self.inexpressible("hidden_act", other)),
-        }
+        Ok(())
     }
 
     /// Rotary embedding, in the older spelling (`rope_theta`, `rope_scaling`) or the

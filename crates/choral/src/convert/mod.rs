@@ -208,6 +208,9 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// By GGUF name: what happens to a tensor, and its parts by expert.
+type Found<'a> = BTreeMap<String, (Change, BTreeMap<usize, &'a TensorInfo>)>;
+
 /// The tensors of a folder under their new names, all checked.
 fn tensors_of(
     folder: &HfDir,
@@ -216,8 +219,7 @@ fn tensors_of(
 ) -> Result<Vec<PlannedTensor>, ConvertError> {
     let head_dim = keys.head_dim()? as usize;
     let tied = folder.config.optional("tie_word_embeddings")? == Some(true);
-    // By GGUF name: the parts, by expert.
-    let mut found: BTreeMap<String, (Change, BTreeMap<usize, &TensorInfo>)> = BTreeMap::new();
+    let mut found = Found::new();
     for info in folder.infos() {
         let named = Named::parse(&info.name);
         let Some(rule) = family.rule(&named) else {
@@ -245,7 +247,7 @@ fn tensors_of(
 fn check_complete(
     folder: &HfDir,
     family: &Family,
-    found: &BTreeMap<String, (Change, BTreeMap<usize, &TensorInfo>)>,
+    found: &Found<'_>,
     tied: bool,
 ) -> Result<(), ConvertError> {
     let config = &folder.config;

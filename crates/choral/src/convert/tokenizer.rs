@@ -133,7 +133,7 @@ fn write_roles(
     let at = (0..whole.len()).find(|&at| is_plain_at(at)).unwrap_or(0);
     let (before, after) = (&whole[..at], &whole[(at + plain.len()).min(whole.len())..]);
     for (role, added) in [("bos", before), ("eos", after)] {
-        let adds = added.first().is_some() && added.first() == roles.get(role);
+        let adds = !added.is_empty() && added.first() == roles.get(role);
         if added.len() > usize::from(adds) {
             notes.push(format!(
                 "the tokenizer adds the tokens {added:?} to a text, which GGUF cannot say: \

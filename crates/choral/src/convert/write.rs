@@ -169,14 +169,16 @@ impl<'a> Content<'a> {
                 out.copy_from_slice(bytes);
                 continue;
             }
-            let named = |source| ConvertError::Values {
+            let named = |source: FormatError| ConvertError::Values {
                 name: self.tensor.info.name.clone(),
                 row,
-                source,
+                source: Box::new(source),
             };
             dequantize(self.tensor.from, bytes, &mut values).map_err(named)?;
             if self.tensor.change == Change::AddOne {
-                values.iter_mut().for_each(|x| *x += 1.0);
+                for x in &mut values {
+                    *x += 1.0;
+                }
             }
             quantize(dtype, &values, out).map_err(named)?;
         }
