@@ -5,6 +5,7 @@
 
 mod args;
 mod cmd;
+mod input;
 mod interrupt;
 mod listen;
 mod message;
@@ -14,6 +15,9 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+
+/// Exit code of a command line that makes no sense, as clap has it.
+const EXIT_USAGE: u8 = 2;
 
 /// Exit code after Ctrl-C, as shells have it.
 const EXIT_INTERRUPTED: u8 = 130;
@@ -37,9 +41,9 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let command = args::env::bind(Cli::command());
+    let command = Cli::command();
     let cli = args::normalize::normalize(&command, std::env::args_os())
-        .and_then(|words| command.try_get_matches_from(words))
+        .and_then(|words| args::env::bind(command, &words).try_get_matches_from(words))
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match cli {
         Ok(cli) => cli,
@@ -53,7 +57,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // A closed standard error has nobody to tell.
             let _ = writeln!(io::stderr(), "choral: {}", message::message(&error));
-            ExitCode::FAILURE
+            if error.is::<message::Usage>() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -1,5 +1,25 @@
 //! An error and its causes as one line.
 
+use std::fmt;
+
+/// The command line makes no sense, whatever the model and the files.
+#[derive(Debug)]
+pub(crate) struct Usage(String);
+
+impl Usage {
+    pub(crate) fn new(message: impl fmt::Display) -> Self {
+        Self(message.to_string())
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 /// What `{error:#}` gives, without the causes that a message has told already:
 /// some libraries put a cause into their own message, and some do not.
 pub(crate) fn message(error: &anyhow::Error) -> String {

@@ -238,6 +238,53 @@ fn a_bad_row_is_an_error_of_its_own_and_the_job_goes_on() {
 }
 
 #[test]
+fn content_in_parts_is_what_its_text_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let row = |content: Value| {
+        json!({"messages": [{"role": "user", "content": content}], "seed": 1}).to_string()
+    };
+    let parts = json!([{"type": "text", "text": "Who"}, {"type": "text", "text": "are you?"}]);
+    let image = json!([{"type": "image_url", "image_url": {"url": "x"}}]);
+    let input = [row(json!("Who\nare you?")), row(parts), row(image)].join("\n");
+    let (code, rows) = batch(folder.path(), "parts.jsonl", &input, &[]);
+    assert_eq!((code, rows.len()), (3, 3));
+    assert!(rows[0]["error"].is_null());
+    assert_eq!(rows[1]["outputs"], rows[0]["outputs"]);
+    assert_eq!(rows[1]["usage"], rows[0]["usage"]);
+    let error = &rows[2]["error"];
+    assert_eq!(error["code"], "template");
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("image_url"), "{message}");
+}
+
+#[test]
+fn a_guessed_format_is_told() {
+    let run = |input: &str, more: &[&str]| {
+        let args = ["batch", "-i", "-", "-n", "2"];
+        let output = choral().args(args).args(more).write_stdin(input).output();
+        let output = output.expect("runs");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let (code, _, told) = run("Once\n", &[]);
+    assert_eq!(code, Some(0));
+    assert!(told.contains("read as a prompt (--input-format)"), "{told}");
+    let (code, answers, told) = run("{not json\n", &[]);
+    assert_eq!(code, Some(3));
+    assert!(told.contains("read as JSON (--input-format)"), "{told}");
+    assert!(answers.contains("say --input-format txt"), "{answers}");
+    let (_, answers, told) = run("{not json\n", &["--input-format", "jsonl", "-q"]);
+    assert!(!told.contains("--input-format") && !answers.contains("--input-format"));
+    let (code, answers, told) = run("[{\"prompt\": \"x\"}]", &[]);
+    assert_eq!((code, answers.as_str()), (Some(1), ""));
+    assert!(told.contains("jq -c"), "{told}");
+}
+
+#[test]
 fn an_output_that_exists_is_not_overwritten_unasked() {
     let folder = tempfile::tempdir().expect("a folder");
     let (code, _) = batch(folder.path(), "p.txt", "Once\n", &[]);

@@ -85,6 +85,53 @@ fn options_come_from_the_environment_and_the_command_line_wins() {
 }
 
 #[test]
+fn a_variable_does_not_contradict_the_command_line() {
+    let environment = [
+        ("CHORAL_PROMPT", "from the environment"),
+        ("CHORAL_QUIET", "1"),
+    ];
+    let prompt = |words: &[&str]| {
+        let words = [&["-n", "1", "-np", "1"], words].concat();
+        generate(&words, &environment)["prompt"].clone()
+    };
+    assert_eq!(prompt(&[]), "from the environment");
+    assert_eq!(prompt(&["hello"]), "hello");
+    assert_eq!(prompt(&["-p", "hello", "-v"]), "hello");
+    let mut command = choral(&["generate", "-q", "-n", "1", "-np", "1", "-f", "-"]);
+    let command = command.envs(environment).write_stdin("Once");
+    assert!(stdout(command).contains("Once"));
+}
+
+#[test]
+fn what_ends_an_answer_early_is_told() {
+    let words = "generate -p Once --ignore-eos -c 16 -np 2 -n";
+    let run = |limit: &str| {
+        let words: Vec<_> = words.split(' ').chain([limit]).collect();
+        let output = choral(&words).output().expect("runs");
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    let told = run("100");
+    assert!(told.contains("the context of 16 tokens"), "{told}");
+    assert_eq!(run("4"), "");
+    assert_eq!(run("-1"), "", "that was asked for");
+
+    let chat = |words: &[&str]| {
+        let mut command = choral(&["chat", "-q", "--ignore-eos"]);
+        let output = command.args(words).write_stdin("Hi\n").output();
+        let output = output.expect("runs");
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    let told = chat(&["-n", "3"]);
+    assert!(
+        told.contains("after 3 tokens") && told.contains("max_tokens"),
+        "{told}"
+    );
+    let told = chat(&["-c", "64"]);
+    assert!(told.contains("the context of 64 tokens is full"), "{told}");
+}
+
+#[test]
 fn quiet_prints_sequences_alone_and_a_prompt_may_come_from_a_file() {
     let words = "generate -q -np 2 -n 3 -s 1 -f -";
     let words: Vec<_> = words.split(' ').collect();
@@ -103,7 +150,7 @@ fn quiet_prints_sequences_alone_and_a_prompt_may_come_from_a_file() {
 #[test]
 fn chat_renders_the_prompt_with_the_models_template_and_system_message() {
     let words = ["-p", "Hi", "--system", "Be kind.", "-n", "1", "-np", "1"];
-    let error = choral(&["generate"]).args(words).assert().code(1);
+    let error = choral(&["generate"]).args(words).assert().code(2);
     error.stderr(predicate::str::contains("--chat"));
 
     let [with, without] = [&words[..], &["-p", "Hi", "-n", "1", "-np", "1"]].map(|words| {
@@ -146,10 +193,28 @@ fn wrong_options_are_errors_that_say_what_to_do() {
         (&["generate", "--numeric", "q9"], 2, "bf16"),
         (&["generate", "--kv-memory", "lots"], 2, "lots"),
         (&["generate", "-p", "a", "b"], 2, "cannot be used with"),
-        (&["generate", "--top-p", "0"], 1, "`top_p`"),
+        (&["generate", "--top-p", "0"], 2, "`top_p`"),
+        (&["generate", "--top-p", "1.5"], 2, "`top_p`"),
+        (&["generate", "--temp", "nan"], 2, "`temperature`"),
+        (&["generate", "-np", "0"], 2, "`n`"),
+        (&["generate", "-c", "0"], 2, "from 1"),
+        (&["generate", "-t", "200000"], 2, "1 to 1024"),
+        (&["batch", "-i", "-", "--temp", "-1"], 2, "`temperature`"),
+        (&["chat", "--min-p", "7"], 2, "`min_p`"),
+        // Found before the model is missed.
+        (
+            &["generate", "-m", "/no/model", "--top-k", "-1"],
+            2,
+            "top-k",
+        ),
+        (
+            &["generate", "-m", "/no/model", "--min-p", "7"],
+            2,
+            "`min_p`",
+        ),
         (
             &["generate", "--chat", "--chat-template", "chatlm"],
-            1,
+            2,
             "chatml",
         ),
         (&["generate", "-f", "/no/such/file"], 1, "/no/such/file"),

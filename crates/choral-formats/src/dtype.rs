@@ -189,6 +189,21 @@ impl Dtype {
         })
     }
 
+    /// The name of a type that ggml once had under `id`, for messages.
+    pub(crate) const fn removed_from_ggml(id: u32) -> Option<&'static str> {
+        Some(match id {
+            4 => "Q4_2",
+            5 => "Q4_3",
+            31 => "Q4_0_4_4",
+            32 => "Q4_0_4_8",
+            33 => "Q4_0_8_8",
+            36 => "IQ4_NL_4_4",
+            37 => "IQ4_NL_4_8",
+            38 => "IQ4_NL_8_8",
+            _ => return None,
+        })
+    }
+
     /// The number by which GGUF files know the type; `None` for types that
     /// only safetensors has.
     pub fn to_ggml(self) -> Option<u32> {

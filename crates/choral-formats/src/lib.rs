@@ -14,6 +14,7 @@
 //! | [`HfDir`], [`JsonObject`] | model directories and their JSON files |
 //! | [`safetensors`] | weights in one file or in shards |
 //! | [`TensorSource`], [`TensorView`] | what both kinds of weights have in common |
+//! | [`Quantization`], [`QuantMatrix`] | matrices of several tensors: scaled 8-bit floats, GPTQ, AWQ |
 //! | [`Dtype`], [`dequant`] | element types, and their values as floats |
 //! | [`mod@quantize`] | floats as elements of a type |
 //! | [`FormatError`] | what was expected and found, where |
@@ -68,6 +69,7 @@ mod json;
 )]
 mod mmap;
 pub mod quantize;
+mod quantized;
 pub mod safetensors;
 mod tensor;
 #[cfg(test)]
@@ -82,6 +84,7 @@ pub use gguf::Gguf;
 pub use hf::HfDir;
 pub use json::{FromJson, JsonObject};
 pub use quantize::quantize;
+pub use quantized::{QuantMatrix, Quantization};
 pub use safetensors::Safetensors;
 pub use tensor::{TensorInfo, TensorSource, TensorView};
 

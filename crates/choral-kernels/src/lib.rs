@@ -37,6 +37,7 @@ pub use pool::Pool;
 pub use work::WorkCounts;
 
 use shared::SharedSlice;
+use std::io;
 use work::WorkCounters;
 
 /// Where kernels run: an instruction set chosen once, and the workers.
@@ -51,12 +52,27 @@ impl Compute {
     /// Starts `threads - 1` workers; the calling thread is the remaining one.
     ///
     /// # Panics
-    /// If `threads` is 0.
+    /// If `threads` is 0, or the operating system refuses a thread.
     #[must_use]
     pub fn new(isa: Isa, threads: usize) -> Self {
+        Self::with_pool(isa, Pool::new(threads))
+    }
+
+    /// The same for a number of threads that somebody asked for.
+    ///
+    /// # Errors
+    /// If the operating system refuses a thread.
+    ///
+    /// # Panics
+    /// If `threads` is 0.
+    pub fn try_new(isa: Isa, threads: usize) -> io::Result<Self> {
+        Ok(Self::with_pool(isa, Pool::try_new(threads)?))
+    }
+
+    fn with_pool(isa: Isa, pool: Pool) -> Self {
         Self {
             isa,
-            pool: Pool::new(threads),
+            pool,
             work: WorkCounters::default(),
         }
     }

@@ -8,6 +8,7 @@
 //! shortly, then yields, then parks.
 
 use std::any::Any;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -56,6 +57,17 @@ impl Pool {
     /// If `threads` is 0, or the operating system refuses a thread.
     #[must_use]
     pub fn new(threads: usize) -> Self {
+        Self::try_new(threads).expect("the operating system starts worker threads")
+    }
+
+    /// The same for a number of threads that somebody asked for.
+    ///
+    /// # Errors
+    /// If the operating system refuses a thread. Those that it gave have ended.
+    ///
+    /// # Panics
+    /// If `threads` is 0.
+    pub fn try_new(threads: usize) -> io::Result<Self> {
         assert!(threads > 0, "a pool needs at least the calling thread");
         let shared = Arc::new(Shared {
             claim: AtomicU64::new(CLOSED),
@@ -67,20 +79,20 @@ impl Pool {
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
-        let workers = (1..threads)
-            .map(|i| {
-                let shared = Arc::clone(&shared);
-                thread::Builder::new()
-                    .name(format!("choral-compute-{i}"))
-                    .spawn(move || shared.serve())
-                    .expect("the operating system starts a worker thread")
-            })
-            .collect();
-        Self {
+        // Whole from the start: if it is dropped on the way, it ends its workers.
+        let mut pool = Self {
             shared,
-            workers,
+            workers: Vec::new(),
             forking: Mutex::new(()),
+        };
+        for i in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let worker = thread::Builder::new()
+                .name(format!("choral-compute-{i}"))
+                .spawn(move || shared.serve())?;
+            pool.workers.push(worker);
         }
+        Ok(pool)
     }
 
     /// Threads that run chunks, the caller's included.

@@ -3,16 +3,13 @@
 //!
 //! `cargo run --release --example by_hand`
 
-use choral::demo;
 use choral::manual::Decoder;
 use choral::sampling::SamplingStrategy;
-use choral::text::{EncodeOptions, Tokenizer};
-use choral_formats::{Gguf, ModelFile};
+use choral::text::EncodeOptions;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let file = ModelFile::Gguf(Gguf::from_bytes(demo::NAME, demo::MODEL)?);
-    let tokenizer = Tokenizer::from_file(&file)?;
     let decoder = Decoder::demo()?;
+    let tokenizer = decoder.tokenizer()?;
     let options = EncodeOptions {
         add_special: true,
         parse_special: false,

@@ -79,7 +79,6 @@ pub struct EngineBuilder {
     threads: Option<usize>,
     isa: Option<Isa>,
     options: PlanOptions,
-    prefill_chunk: Option<usize>,
     prefix_caching: Option<bool>,
     queue_capacity: Option<usize>,
     on_step: Option<OnStep>,
@@ -100,7 +99,11 @@ impl EngineBuilder {
         self
     }
 
-    /// Threads that compute; as many as there are physical cores unless said.
+    /// Most [`threads`](Self::threads) that an engine takes.
+    pub const MAX_THREADS: usize = 1024;
+
+    /// Threads that compute; as many as there are physical cores unless said. At least
+    /// 1 and at most [`MAX_THREADS`](Self::MAX_THREADS).
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
@@ -168,7 +171,7 @@ impl EngineBuilder {
     /// Most prompt tokens of one sequence in one step.
     #[must_use]
     pub fn prefill_chunk(mut self, tokens: usize) -> Self {
-        self.prefill_chunk = Some(tokens);
+        self.options.prefill_chunk = Some(tokens);
         self
     }
 
@@ -204,31 +207,58 @@ impl EngineBuilder {
         }
     }
 
+    /// How many threads will compute.
+    ///
+    /// # Errors
+    /// If another number was asked for than there may be.
+    pub fn compute_threads(&self) -> Result<usize, ModelError> {
+        let most = Self::MAX_THREADS;
+        match self.threads {
+            None => Ok(Machine::here().compute_threads().clamp(1, most)),
+            Some(threads) if (1..=most).contains(&threads) => Ok(threads),
+            Some(found) => Err(ModelError::Limit {
+                name: "threads",
+                expected: format!("1 to {most}"),
+                found,
+            }),
+        }
+    }
+
+    /// What an engine for `file`, whose model is `spec`, would make of `memory` bytes.
+    ///
+    /// # Errors
+    /// As [`DecoderSpec::plan`].
+    pub fn plan(
+        &self,
+        file: &ModelFile,
+        spec: &DecoderSpec,
+        memory: u64,
+    ) -> Result<EnginePlan, ModelError> {
+        let default = || Numeric::default_for(file, spec);
+        let numeric = self.numeric.unwrap_or_else(default);
+        let weights = spec.packed_weight_bytes(file, numeric);
+        spec.plan(numeric, weights, &self.options, memory)
+    }
+
     /// Loads the model and starts its engine.
     ///
     /// # Errors
     /// If the model cannot be loaded, does not fit in memory, or a limit makes no
     /// sense.
     pub fn build(self) -> Result<Engine, BuildError> {
+        let threads = self.compute_threads()?;
         let file = Arc::new(self.open()?);
         let isa = self.isa.map_or_else(Isa::from_env, Ok)?;
-        let machine = Machine::here();
-        let threads = self
-            .threads
-            .unwrap_or_else(|| machine.compute_threads())
-            .max(1);
 
         let (architecture, hyper) = Hyper::open(&file)?;
         let spec = (architecture.spec)(&hyper)?;
         let tokenizer = Tokenizer::from_file(&file)?;
         check_vocabulary(file.tensors().path(), &tokenizer, &spec)?;
         let generation_defaults = GenerationDefaults::read(&file)?;
-        let memory = machine.memory_left().map_or(u64::MAX, |left| left.bytes);
-        let numeric = self
-            .numeric
-            .unwrap_or_else(|| Numeric::default_for(&file, &spec));
-        let weights = spec.packed_weight_bytes(&file, numeric);
-        let plan = spec.plan(numeric, weights, &self.options, memory)?;
+        let left = Machine::here().memory_left();
+        let memory = left.map_or(u64::MAX, |left| left.bytes);
+        let plan = self.plan(&file, &spec, memory)?;
+        let numeric = plan.numeric;
         if plan.context_cut_to_memory {
             tracing::warn!(
                 context = plan.context,
@@ -237,7 +267,8 @@ impl EngineBuilder {
             );
         }
 
-        let compute = Compute::new(isa, threads);
+        let compute = Compute::try_new(isa, threads)
+            .map_err(|source| ModelError::Threads { threads, source })?;
         let model = Arc::new(Model::load(&file, numeric, &compute)?);
         let executor =
             CpuExecutor::with_kv_types(model, compute, plan.num_kv_blocks, plan.kv_types)?;
@@ -269,7 +300,7 @@ impl EngineBuilder {
         let config = EngineConfig {
             max_num_seqs: plan.max_num_seqs,
             max_num_batched_tokens: plan.max_num_batched_tokens,
-            prefill_chunk: self.prefill_chunk.unwrap_or(plan.max_num_batched_tokens),
+            prefill_chunk: plan.prefill_chunk,
             prefix_caching: self.prefix_caching.unwrap_or(defaults.prefix_caching),
             queue_capacity: self.queue_capacity.unwrap_or(defaults.queue_capacity),
             on_step: self.on_step,

@@ -23,11 +23,12 @@
 use crate::demo;
 use crate::engine::batch::{BLOCK_TOKENS, Batch, BlockId, StepResult};
 use crate::machine::Machine;
-use crate::model::{Hyper, Model, ModelError, Numeric, Scratch};
+use crate::model::{Hyper, KvTypes, Model, ModelError, Numeric, Scratch};
 use crate::sampling::{Rng, SampleError, SamplingStrategy, sample_token};
+use crate::text::{Tokenizer, TokenizerError};
 use choral_formats::{Gguf, ModelFile};
 use choral_kernels::attention::KvMemory;
-use choral_kernels::{Compute, Isa};
+use choral_kernels::{Compute, Isa, IsaError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,8 +43,34 @@ pub struct KvCacheConfig {
 #[derive(Debug)]
 pub struct KvCache {
     config: KvCacheConfig,
+    shape: CacheShape,
     memory: Vec<KvMemory>,
     position: usize,
+}
+
+/// What a model and a cache must have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheShape {
+    /// Layers.
+    pub layers: usize,
+    /// Heads of keys and values in a layer.
+    pub kv_heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// What elements are kept as.
+    pub types: KvTypes,
+}
+
+impl CacheShape {
+    fn of(model: &Model) -> Self {
+        let spec = model.spec();
+        Self {
+            layers: spec.num_layers,
+            kv_heads: spec.num_kv_heads,
+            head_dim: spec.head_dim,
+            types: model.numeric().kv_types(),
+        }
+    }
 }
 
 impl KvCache {
@@ -107,13 +134,16 @@ pub enum ManualError {
     #[error("no tokens to run")]
     NoTokens,
     /// The cache belongs to a model of another shape.
-    #[error("the cache has {found} layers, the model {expected}")]
+    #[error("the cache is of another model: it has {found:?}, expected {expected:?}")]
     ForeignCache {
-        /// The model's layers.
-        expected: usize,
+        /// The model's shape.
+        expected: CacheShape,
         /// The cache's.
-        found: usize,
+        found: CacheShape,
     },
+    /// The instruction set that was asked for.
+    #[error("CHORAL_ISA: {0}")]
+    Isa(#[from] IsaError),
     /// No token could be chosen.
     #[error(transparent)]
     Sample(#[from] SampleError),
@@ -136,6 +166,7 @@ pub struct GeneratedToken {
 /// A model and the workers that compute it.
 #[derive(Debug)]
 pub struct Decoder {
+    file: Arc<ModelFile>,
     model: Arc<Model>,
     compute: Compute,
     scratch: Mutex<Scratch>,
@@ -147,31 +178,38 @@ impl Decoder {
     ///
     /// # Errors
     /// If it cannot be loaded.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
-        Self::load(ModelFile::open(path)?, None)
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ManualError> {
+        let file = ModelFile::open(path).map_err(ModelError::from)?;
+        Self::load(file, None)
     }
 
     /// Loads the small model that ships with choral.
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub fn demo() -> Result<Self, ModelError> {
-        let file = Gguf::from_bytes(demo::NAME, demo::MODEL)?;
+    pub fn demo() -> Result<Self, ManualError> {
+        let file = Gguf::from_bytes(demo::NAME, demo::MODEL).map_err(ModelError::from)?;
         Self::load(ModelFile::Gguf(file), None)
     }
 
-    /// Loads an open file, in [its default numeric](Numeric::default_for) unless said.
+    /// Loads an open file, in [its default numeric](Numeric::default_for) unless said,
+    /// for the best instruction set that the CPU has or the one that `CHORAL_ISA`
+    /// names.
     ///
     /// # Errors
-    /// If the file is not a model that choral runs.
-    pub fn load(file: ModelFile, numeric: Option<Numeric>) -> Result<Self, ModelError> {
+    /// If the file is not a model that choral runs, or the CPU has no such set.
+    pub fn load(file: ModelFile, numeric: Option<Numeric>) -> Result<Self, ManualError> {
         let (architecture, hyper) = Hyper::open(&file)?;
         let spec = (architecture.spec)(&hyper)?;
         let numeric = numeric.unwrap_or_else(|| Numeric::default_for(&file, &spec));
-        let compute = Compute::new(Isa::detect(), Machine::here().compute_threads());
-        let model = Arc::new(Model::load(&Arc::new(file), numeric, &compute)?);
+        let threads = Machine::here().compute_threads();
+        let compute = Compute::try_new(Isa::from_env()?, threads)
+            .map_err(|source| ModelError::Threads { threads, source })?;
+        let file = Arc::new(file);
+        let model = Arc::new(Model::load(&file, numeric, &compute)?);
         let scratch = Mutex::new(Scratch::default());
         Ok(Self {
+            file,
             model,
             compute,
             scratch,
@@ -183,17 +221,31 @@ impl Decoder {
         &self.model
     }
 
+    /// Loads the model's tokenizer.
+    ///
+    /// # Errors
+    /// If the model has none, or a broken one.
+    pub fn tokenizer(&self) -> Result<Tokenizer, TokenizerError> {
+        Tokenizer::from_file(&self.file)
+    }
+
     /// An empty cache of that length.
     ///
     /// # Errors
-    /// If there is no memory for it.
+    /// If it is longer than the model's context, or there is no memory for it.
     pub fn new_cache(&self, config: &KvCacheConfig) -> Result<KvCache, ModelError> {
+        let most = self.model.spec().max_context;
+        if !(1..=most).contains(&config.max_seq_len) {
+            let asked = config.max_seq_len;
+            return Err(ModelError::Context { asked, most });
+        }
         let blocks = config.max_seq_len.div_ceil(BLOCK_TOKENS);
         let memory = self
             .model
             .kv_memory(self.model.numeric().kv_types(), blocks)?;
         Ok(KvCache {
             config: *config,
+            shape: CacheShape::of(&self.model),
             memory,
             position: 0,
         })
@@ -228,13 +280,9 @@ impl Decoder {
         if let Some(&token) = tokens.iter().find(|&&t| t as usize >= vocab_size) {
             return Err(ManualError::UnknownToken { token, vocab_size });
         }
-        let layers = self.model.spec().num_layers;
-        if cache.memory.len() != layers {
-            let found = cache.memory.len();
-            return Err(ManualError::ForeignCache {
-                expected: layers,
-                found,
-            });
+        let (expected, found) = (CacheShape::of(&self.model), cache.shape);
+        if expected != found {
+            return Err(ManualError::ForeignCache { expected, found });
         }
         let blocks = end.div_ceil(BLOCK_TOKENS) as u32;
         let mut batch = Batch::default();
@@ -260,10 +308,11 @@ impl Decoder {
 
     /// Continues `prompt` by up to `max_tokens` tokens, each chosen by `strategy` and
     /// shown to `each`, which ends generation by returning `false`. Also ends after
-    /// one of `end_tokens`. Returns the new tokens.
+    /// one of `end_tokens`, and where the model's context does. Returns the new tokens.
     ///
     /// # Errors
-    /// As [`Decoder::forward_with_cache`]; or if no token can be chosen.
+    /// As [`Decoder::forward_with_cache`]; or if the prompt leaves no room in the
+    /// context, or no token can be chosen.
     pub fn generate(
         &self,
         prompt: &[u32],
@@ -273,12 +322,24 @@ impl Decoder {
         end_tokens: &[u32],
         mut each: impl FnMut(GeneratedToken) -> bool,
     ) -> Result<Vec<u32>, ManualError> {
-        let max_seq_len = prompt.len() + max_tokens;
-        let mut cache = self.new_cache(&KvCacheConfig { max_seq_len })?;
+        let most = self.model.spec().max_context;
+        if prompt.len() >= most {
+            return Err(ManualError::PositionOutOfBounds {
+                position: prompt.len(),
+                filled: 0,
+                max_seq_len: most,
+            });
+        }
+        let max_tokens = max_tokens.min(most - prompt.len());
         let mut rng = Rng::new(seed);
         let mut generated = Vec::new();
+        if max_tokens == 0 {
+            return Ok(generated);
+        }
+        let max_seq_len = prompt.len() + max_tokens;
+        let mut cache = self.new_cache(&KvCacheConfig { max_seq_len })?;
         let mut logits = self.forward_with_cache(prompt, 0, &mut cache)?;
-        while generated.len() < max_tokens {
+        loop {
             let token_id = sample_token(&logits, strategy, &mut rng)?;
             generated.push(token_id);
             let is_end = end_tokens.contains(&token_id);
@@ -288,12 +349,12 @@ impl Decoder {
                 logit,
                 is_end,
             }) || is_end
+                || generated.len() == max_tokens
             {
-                break;
+                return Ok(generated);
             }
             logits = self.forward_with_cache(&[token_id], cache.position, &mut cache)?;
         }
-        Ok(generated)
     }
 }
 

@@ -11,6 +11,7 @@ use choral::model::{KvType, KvTypes, Model, Numeric};
 use choral_formats::ModelFile;
 use choral_kernels::{Compute, Isa};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -99,6 +100,7 @@ fn score_with(path: &Path, numeric: Numeric, kv: KvTypes, prompts: &[Vec<u32>]) 
     batch.hidden_tokens.clone_from(&batch.logit_tokens);
     let mut result = StepResult::default();
     executor.forward(&batch, &mut result).expect("a step");
+    assert_eq!(result.logits.len(), prompts.len() * executor.vocab_size());
     let logits = result.logits.chunks(executor.vocab_size());
     let hidden = result.hidden_l2.chunks(executor.num_layers() + 1);
     logits
@@ -111,6 +113,7 @@ fn score_with(path: &Path, numeric: Numeric, kv: KvTypes, prompts: &[Vec<u32>]) 
 }
 
 fn largest_difference(got: &[f32], want: &[f32], std: f32) -> f32 {
+    assert_eq!(got.len(), want.len());
     let differences = got.iter().zip(want).map(|(g, w)| (g - w).abs() / std);
     differences.fold(0.0, f32::max)
 }
@@ -123,22 +126,31 @@ fn prompts(golden: &Value) -> Vec<(&String, &Value)> {
         .collect()
 }
 
+/// What the repository has, and is missed if it is gone.
+const OWN_HF: [&str; 4] = ["llama3", "qwen2", "qwen3", "tinyllama"];
+const OWN_GGUF: [&str; 4] = [
+    "llama_k256-Q4_K_M.gguf",
+    "qwen2-BF16.gguf",
+    "tinyllama-Q4_0.gguf",
+    "tinyllama-Q8_0.gguf",
+];
+
 fn check_hf(numeric: Numeric, logit_tolerance: f32, hidden_tolerance: f32) {
+    let mut missed: BTreeSet<&str> = OWN_HF.into();
     for (path, golden) in models() {
         if !path.join("hf").exists() {
             continue;
         }
+        missed.retain(|name| !path.ends_with(name));
         let prompts = prompts(&golden);
         let inputs: Vec<Vec<u32>> = prompts.iter().map(|(_, p)| ids(&p["ids"])).collect();
         let scored = score(&path.join("hf"), numeric, &inputs);
+        assert!(!prompts.is_empty() && scored.len() == prompts.len());
         for ((name, prompt), got) in prompts.iter().zip(&scored) {
             let case = format!("{} {name}", path.display());
-            for (layer, want) in prompt["hidden"]
-                .as_array()
-                .expect("norms")
-                .iter()
-                .enumerate()
-            {
+            let norms = prompt["hidden"].as_array().expect("norms");
+            assert_eq!(got.hidden_l2.len(), norms.len(), "{case}: layers");
+            for (layer, want) in norms.iter().enumerate() {
                 let want = want["l2_last"].as_f64().expect("a norm") as f32;
                 let relative = (got.hidden_l2[layer] / want - 1.0).abs();
                 assert!(
@@ -156,6 +168,7 @@ fn check_hf(numeric: Numeric, logit_tolerance: f32, hidden_tolerance: f32) {
             );
         }
     }
+    assert!(missed.is_empty(), "not there: {missed:?}");
 }
 
 #[test]
@@ -196,7 +209,7 @@ fn safetensors_in_bf16_stay_within_its_rounding() {
 /// weights; `tolerance`: against those of its dequantised weights. In standard
 /// deviations of the logits.
 fn check_gguf(numeric: Numeric, unquantised_tolerance: f32, tolerance: f32) {
-    let mut files = 0;
+    let mut missed: BTreeSet<&str> = OWN_GGUF.into();
     for (path, golden) in models() {
         if !path.join("gguf_golden.json").exists() {
             continue;
@@ -209,20 +222,19 @@ fn check_gguf(numeric: Numeric, unquantised_tolerance: f32, tolerance: f32) {
             if !file.exists() {
                 continue;
             }
-            files += 1;
+            missed.retain(|name| !file.ends_with(name));
             let unquantised = reference["base"] == *kind && reference["gguf_equals_hf"] == true;
             let prompts = prompts(&golden);
             let inputs: Vec<Vec<u32>> = prompts.iter().map(|(_, p)| ids(&p["ids"])).collect();
             let scored = score(&file, numeric, &inputs);
+            assert!(!prompts.is_empty() && scored.len() == prompts.len());
             for ((name, prompt), got) in prompts.iter().zip(&scored) {
                 let (want, tolerance) = if unquantised {
                     (&prompt["last"], unquantised_tolerance)
                 } else {
                     (&entry["prompts"][name.as_str()]["dequant_f32"], tolerance)
                 };
-                if want.is_null() {
-                    continue;
-                }
+                assert!(!want.is_null(), "{} {name}: no reference", file.display());
                 let std = want["std"].as_f64().expect("std") as f32;
                 let got: Vec<f32> = ids(&want["top_ids"])
                     .iter()
@@ -243,7 +255,7 @@ fn check_gguf(numeric: Numeric, unquantised_tolerance: f32, tolerance: f32) {
             }
         }
     }
-    assert!(files >= 4, "the golden set is incomplete");
+    assert!(missed.is_empty(), "not there: {missed:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use choral::engine::batch::BLOCK_TOKENS;
 use choral::engine::{EngineMetrics, GenerationStream, StreamEvent};
+use choral::machine::Isa;
 use choral::model::{KvType, KvTypes, Numeric};
 use choral::{Engine, Prompt, Request, RequestOutput, SamplingParams};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,10 @@ struct Way {
     in_two_waves: bool,
     /// Keys and values other than the numeric's own.
     kv: Option<KvType>,
+    /// The arithmetic; `None`: the one that is chosen for the file.
+    numeric: Option<Numeric>,
+    /// The instruction set; `None`: the best.
+    isa: Option<Isa>,
 }
 
 const PLENTY: Way = Way {
@@ -46,6 +51,8 @@ const PLENTY: Way = Way {
     num_blocks: None,
     in_two_waves: false,
     kv: None,
+    numeric: None,
+    isa: None,
 };
 
 const WAYS: [Way; 10] = [
@@ -189,6 +196,12 @@ fn engine(model: Option<&PathBuf>, way: &Way) -> Engine {
     if let Some(path) = model {
         builder = builder.model(path);
     }
+    if let Some(numeric) = way.numeric {
+        builder = builder.numeric(numeric);
+    }
+    if let Some(isa) = way.isa {
+        builder = builder.isa(isa);
+    }
     if let Some(kind) = way.kv {
         builder = builder.key_type(kind).value_type(kind);
     }
@@ -209,7 +222,10 @@ fn engine(model: Option<&PathBuf>, way: &Way) -> Engine {
     let file = builder.open().expect("a model");
     let (architecture, hyper) = choral::model::Hyper::open(&file).expect("a known family");
     let spec = (architecture.spec)(&hyper).expect("a good configuration");
-    let block = spec.kv_block_bytes(KvTypes::both(way.kv.unwrap_or(KvType::Bf16)));
+    let block = spec.kv_block_bytes(KvTypes::both(way.kv.unwrap_or(match way.numeric {
+        Some(Numeric::F32) => KvType::F32,
+        _ => KvType::Bf16,
+    })));
     limits(builder)
         .max_model_len(num_blocks * BLOCK_TOKENS)
         .kv_memory(block * num_blocks as u64)
@@ -244,13 +260,16 @@ fn run(model: Option<&PathBuf>, way: &Way, order: &[usize]) -> (Vec<String>, Eng
     (results, engine.metrics())
 }
 
-fn check(model: Option<&PathBuf>, kv: Option<KvType>) {
+/// `like` says what all ways have in common.
+fn check(model: Option<&PathBuf>, like: Way) {
+    let Way {
+        kv, numeric, isa, ..
+    } = like;
     let alone = Way {
         together: 1,
         threads: 1,
         prefix_caching: false,
-        kv,
-        ..PLENTY
+        ..like
     };
     let engine_alone = engine(model, &alone);
     let want: Vec<String> = requests()
@@ -260,7 +279,12 @@ fn check(model: Option<&PathBuf>, kv: Option<KvType>) {
     drop(engine_alone);
     let mut noise = Noise(99);
     for way in WAYS {
-        let way = Way { kv, ..way };
+        let way = Way {
+            kv,
+            numeric,
+            isa,
+            ..way
+        };
         let mut order: Vec<usize> = (0..NUM_REQUESTS).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, noise.below(i + 1));
@@ -283,38 +307,53 @@ fn check(model: Option<&PathBuf>, kv: Option<KvType>) {
 
 #[test]
 fn the_model_that_ships_gives_each_sequence_what_it_gets_alone() {
-    check(models()[0].as_ref(), None);
+    check(models()[0].as_ref(), PLENTY);
 }
 
 #[test]
 fn a_model_with_head_norms_gives_each_sequence_what_it_gets_alone() {
-    check(models()[1].as_ref(), None);
+    check(models()[1].as_ref(), PLENTY);
 }
 
 #[test]
 fn a_quantised_model_gives_each_sequence_what_it_gets_alone() {
-    check(models()[2].as_ref(), None);
+    for numeric in [Numeric::Bf16, Numeric::Q8] {
+        let numeric = Some(numeric);
+        check(models()[2].as_ref(), Way { numeric, ..PLENTY });
+    }
+}
+
+#[test]
+fn in_f32_each_sequence_gets_what_it_gets_alone() {
+    let numeric = Some(Numeric::F32);
+    check(models()[1].as_ref(), Way { numeric, ..PLENTY });
 }
 
 #[test]
 fn quantised_keys_and_values_give_each_sequence_what_it_gets_alone() {
-    check(models()[1].as_ref(), Some(KvType::Q8_0));
+    let kv = Some(KvType::Q8_0);
+    check(models()[1].as_ref(), Way { kv, ..PLENTY });
 }
 
 #[test]
 fn instruction_sets_agree_in_every_numeric_that_they_have_kernels_for() {
-    let requests: Vec<Request> = requests().into_iter().take(12).collect();
-    for numeric in [Numeric::Bf16, Numeric::Q8] {
-        let results: Vec<Vec<String>> = choral_kernels::Isa::available()
+    let requests: Vec<Request> = requests().into_iter().take(16).collect();
+    for numeric in [Numeric::F32, Numeric::Bf16, Numeric::Q8] {
+        let results: Vec<Vec<String>> = Isa::available()
             .into_iter()
             .map(|isa| {
-                let engine = Engine::builder()
-                    .isa(isa)
-                    .numeric(numeric)
-                    .max_model_len(512)
-                    .build()
-                    .expect("an engine");
+                let way = Way {
+                    numeric: Some(numeric),
+                    isa: Some(isa),
+                    // Sequences are put back and computed again.
+                    num_blocks: Some(24),
+                    prefill_chunk: 17,
+                    ..PLENTY
+                };
+                let engine = engine(models()[2].as_ref(), &way);
                 let outputs = engine.generate_requests(requests.clone());
+                let metrics = engine.metrics();
+                assert!(metrics.num_preemptions > 0, "{way:?} was meant to preempt");
                 outputs
                     .iter()
                     .map(|o| essence(o.as_ref().expect("a good request")))

@@ -22,6 +22,11 @@ pub(crate) struct ModelChoice {
 }
 
 impl ModelChoice {
+    /// Whether it is the model that ships, because no other was named.
+    pub(crate) fn is_default(&self) -> bool {
+        self.model.is_none() && self.hf.is_none()
+    }
+
     /// The model's path; none for the model that ships.
     pub(crate) fn path(&self) -> Result<Option<PathBuf>> {
         if let Some(repo) = &self.hf {
@@ -58,16 +63,16 @@ pub(crate) struct ModelArgs {
     #[arg(short, long, value_name = "N", value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
     /// Context of each sequence, in tokens [default: the model's]
-    #[arg(short, long, visible_aliases = ["ctx", "max-model-len"], value_name = "N")]
+    #[arg(short, long, visible_aliases = ["ctx", "max-model-len"], value_name = "N", value_parser = parse_count)]
     pub(crate) ctx_size: Option<usize>,
     /// Most sequences in one step [default: automatic]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) max_num_seqs: Option<usize>,
     /// Most tokens in one step [default: automatic]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) max_num_batched_tokens: Option<usize>,
     /// Most tokens of one prompt in one step [default: automatic]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) prefill_chunk: Option<usize>,
     /// Memory for keys and values, such as 512M or 2G [default: automatic]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
@@ -147,16 +152,25 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("`{text}` is more than any machine has"))
 }
 
-fn parse_threads(text: &str) -> Result<usize, String> {
+/// A number of sequences or tokens.
+pub(crate) fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(threads @ 1..) => Ok(threads),
+        Ok(count @ 1..) => Ok(count),
         _ => Err("expected a whole number from 1".to_owned()),
+    }
+}
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    let most = EngineBuilder::MAX_THREADS;
+    match text.parse() {
+        Ok(threads) if (1..=most).contains(&threads) => Ok(threads),
+        _ => Err(format!("expected a whole number from 1 to {most}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ModelChoice, parse_size};
+    use super::{ModelChoice, parse_size, parse_threads};
     use std::path::PathBuf;
 
     #[test]
@@ -176,6 +190,15 @@ mod tests {
             "20000000T",
         ] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn threads_are_few() {
+        assert_eq!(parse_threads("1"), Ok(1));
+        assert_eq!(parse_threads("1024"), Ok(1024));
+        for wrong in ["0", "1025", "18446744073709551615", "-1", "two"] {
+            assert!(parse_threads(wrong).is_err(), "{wrong}");
         }
     }
 

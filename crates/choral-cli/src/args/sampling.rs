@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::message::Usage;
 use choral::model::GenerationDefaults;
 use choral::sampling::SamplingParams;
 use clap::Args;
@@ -99,6 +100,14 @@ impl SamplingArgs {
         model.apply(&mut params);
         self.apply(&mut params);
         params
+    }
+
+    /// Refuses what no model could honour, before one is loaded. `n` answers are asked
+    /// for.
+    pub(crate) fn check(&self, n: u32) -> Result<(), Usage> {
+        let mut params = self.params(&GenerationDefaults::default());
+        params.n = n;
+        params.validate(u32::MAX as usize).map_err(Usage::new)
     }
 
     /// Overwrites what was given.

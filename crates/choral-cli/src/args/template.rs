@@ -3,43 +3,19 @@
 #[cfg(test)]
 mod tests;
 
-use super::model::info;
-use anyhow::{Context as _, Result, bail};
-use choral::job::ChatInput;
-use choral::text::{ChatTemplate, EncodeOptions, TemplateInput, Tokenizer, parse_tool_arguments};
-use choral::{Engine, Prompt};
-use choral_formats::ModelFile;
+use crate::input;
+use crate::message::Usage;
+use anyhow::{Context as _, Result};
+use choral::Engine;
+use choral::text::{ChatTemplate, Tokenizer};
 use clap::Args;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Templates that `--chat-template` knows by name.
-const NAMED: &[(&str, &str)] = &[
-    (
-        "chatml",
-        "{% for message in messages %}\
-         {{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}\
-         {% endfor %}\
-         {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
-    ),
-    (
-        "zephyr",
-        "{% for message in messages %}\
-         {{ '<|' + message.role + '|>\\n' + message.content + eos_token + '\\n' }}\
-         {% endfor %}\
-         {% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}",
-    ),
-    (
-        "llama3",
-        "{{ bos_token }}{% for message in messages %}\
-         {{ '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' }}\
-         {{ message.content | trim + '<|eot_id|>' }}\
-         {% endfor %}\
-         {% if add_generation_prompt %}\
-         {{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}\
-         {% endif %}",
-    ),
-];
+/// What is said where there is no template.
+pub(crate) const NO_TEMPLATE: &str = "the model has no chat template: give one with \
+    --chat-template or --chat-template-file";
 
 /// Which chat template, and what the model is told first.
 #[derive(Debug, Clone, Default, Args)]
@@ -52,26 +28,46 @@ pub(crate) struct TemplateArgs {
     #[arg(long, value_name = "NAME|TEXT")]
     pub(crate) chat_template: Option<String>,
     /// Template instead of the model's, from a file
-    #[arg(long, value_name = "FILE", conflicts_with = "chat_template")]
+    #[arg(
+        long,
+        alias = "template",
+        value_name = "FILE",
+        conflicts_with = "chat_template"
+    )]
     pub(crate) chat_template_file: Option<PathBuf>,
 }
 
 impl TemplateArgs {
     /// The template that was asked for, or the model's.
     pub(crate) fn load(&self, engine: &Engine) -> Result<ChatTemplate> {
-        let source = match (&self.chat_template, &self.chat_template_file) {
-            (Some(given), _) => named_or_text(given)?.to_owned(),
-            (None, Some(file)) => std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read the chat template `{}`", file.display()))?,
-            (None, None) => {
-                return models_own(engine)?.context(
-                    "the model has no chat template: give one with --chat-template or \
-                     --chat-template-file",
-                );
+        let special_tokens = engine.tokenizer().map(Tokenizer::special_tokens);
+        match self.given(special_tokens.cloned().unwrap_or_default())? {
+            Some(template) => Ok(template),
+            None => engine.chat_template()?.context(NO_TEMPLATE),
+        }
+    }
+
+    /// The template that was asked for, if one was.
+    pub(crate) fn given(
+        &self,
+        special_tokens: BTreeMap<String, String>,
+    ) -> Result<Option<ChatTemplate>> {
+        match (&self.chat_template, &self.chat_template_file) {
+            (Some(given), _) => template(given, special_tokens).map(Some),
+            (None, Some(file)) => {
+                let source = input::read(file)?;
+                Ok(Some(ChatTemplate::new(&source, special_tokens)?))
             }
-        };
-        let special_tokens = tokenizer(engine)?.special_tokens().clone();
-        Ok(ChatTemplate::new(&source, special_tokens)?)
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Refuses a template that no model could be used with, before one is loaded.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.chat_template {
+            Some(given) => template(given, BTreeMap::new()).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Whether a template was asked for by name, text or file.
@@ -80,14 +76,16 @@ impl TemplateArgs {
     }
 
     /// Refuses options that would not be honoured because `switch` is missing.
-    pub(crate) fn refuse(&self, switch: &str) -> Result<()> {
+    pub(crate) fn refuse(&self, switch: &str) -> Result<(), Usage> {
         let given = [
             ("--system", self.system.is_some()),
             ("--chat-template", self.chat_template.is_some()),
             ("--chat-template-file", self.chat_template_file.is_some()),
         ];
         if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
-            bail!("{option} says how a chat is rendered, but there is none: add {switch}");
+            return Err(Usage::new(format!(
+                "{option} says how a chat is rendered, but there is none: add {switch}"
+            )));
         }
         Ok(())
     }
@@ -109,53 +107,17 @@ impl TemplateArgs {
     }
 }
 
-/// The template that comes with the model, if one does.
-fn models_own(engine: &Engine) -> Result<Option<ChatTemplate>> {
-    let tokenizer = tokenizer(engine)?;
-    Ok(match &*info(engine)?.file {
-        ModelFile::Gguf(gguf) => ChatTemplate::from_gguf(gguf.metadata(), tokenizer)?,
-        ModelFile::Hf(dir) => ChatTemplate::from_hf_dir(&dir.path, tokenizer)?,
-    })
-}
-
-fn tokenizer(engine: &Engine) -> Result<&Tokenizer> {
-    engine.tokenizer().context("the engine has no tokenizer")
-}
-
-/// Renders messages to the tokens that the model is to continue. The template
-/// writes the special tokens itself, so none are added.
-pub(crate) fn render(
-    engine: &Engine,
-    template: &ChatTemplate,
-    input: &ChatInput,
-) -> Result<Prompt> {
-    let mut messages = Value::Array(input.messages.clone());
-    parse_tool_arguments(&mut messages);
-    let text = template.render(&TemplateInput {
-        messages,
-        tools: input.tools.clone().map(Value::Array),
-        add_generation_prompt: input.add_generation_prompt,
-        kwargs: input.kwargs.clone(),
-        now: None,
-    })?;
-    let options = EncodeOptions {
-        add_special: false,
-        parse_special: true,
-    };
-    Ok(Prompt::Tokens(tokenizer(engine)?.encode(&text, options)?))
-}
-
-/// What has Jinja in it is a template, and everything else the name of one.
-fn named_or_text(given: &str) -> Result<&str> {
+/// A format's name, or a template's text.
+fn template(given: &str, special_tokens: BTreeMap<String, String>) -> Result<ChatTemplate> {
     if given.contains("{{") || given.contains("{%") {
-        return Ok(given);
+        return Ok(ChatTemplate::new(given, special_tokens)?);
     }
-    if let Some((_, source)) = NAMED.iter().find(|(name, _)| *name == given) {
-        return Ok(source);
-    }
-    let names: Vec<_> = NAMED.iter().map(|(name, _)| *name).collect();
-    bail!(
-        "no chat template is called `{given}`: expected {}, or a template's text",
-        names.join(", ")
-    )
+    let found = ChatTemplate::by_name(given, special_tokens);
+    Ok(found.ok_or_else(|| {
+        let names: Vec<_> = ChatTemplate::names().collect();
+        Usage::new(format!(
+            "no chat template is called `{given}`: expected {}, or a template's text",
+            names.join(", ")
+        ))
+    })?)
 }

@@ -5,7 +5,7 @@ mod files;
 use crate::args::ModelArgs;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
-use crate::args::template::{self, TemplateArgs};
+use crate::args::template::TemplateArgs;
 use crate::interrupt::Interrupt;
 use crate::message::message;
 use crate::output::config::Config;
@@ -14,8 +14,9 @@ use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::Result;
 use choral::job::{
     Answer, ChatInput, InputFormat, Job, JobLimits, JobSummary, RowCode, RowError, RowInput,
-    RowReader, RowWork, Sink, Stop, fresh_seed,
+    RowReader, RowWork, Sink, Stop,
 };
+use choral::sampling::fresh_seed;
 use choral::text::ChatTemplate;
 use choral::{Engine, Prompt};
 use clap::ValueEnum;
@@ -54,7 +55,8 @@ pub(crate) struct Args {
     /// File for the answers, - for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// How to read the input [default: by its name (.txt, .jsonl), else jsonl if it begins with {]
+    /// How to read the input [default: by its name (.txt, .jsonl), else jsonl if it begins with {;
+    /// a JSON array is refused]
     #[arg(long, value_enum, value_name = "FORMAT")]
     input_format: Option<Format>,
     /// Replace the output file if it exists
@@ -103,11 +105,19 @@ impl From<Format> for InputFormat {
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
+    args.sampling.check(args.parallel.unwrap_or(1))?;
+    args.template.check()?;
     files::check_output(&args.output, &args.input, args.overwrite)?;
     let format = args.input_format.map(InputFormat::from);
     let input = files::Input::open(&args.input, format)?;
     if input.format == InputFormat::Text && !args.chat {
         args.template.refuse("--chat")?;
+    }
+    if input.is_format_guessed && !args.quiet {
+        tell(match input.format {
+            InputFormat::Text => "each line of the input is read as a prompt (--input-format)",
+            InputFormat::Jsonl => "each line of the input is read as JSON (--input-format)",
+        });
     }
     let engine = args.model.builder()?.build()?;
     let info = info(&engine)?;
@@ -122,15 +132,25 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
 
     let mut chat = Chat::new(&engine, &args)?;
+    let has_limit = params.max_tokens.is_some();
     let reader = RowReader::new(input.reader, input.format, params);
     let num_blank_lines = reader.num_blank_lines();
     let (is_chat, template) = (args.chat, args.template.clone());
+    let is_format_guessed = input.is_format_guessed;
     let rows = reader.map(move |row| {
         let mut row = row?;
         let line = row.head.line;
         row.work = row
             .work
             .and_then(|work| chat_work(is_chat, &template, line, work));
+        if let Err(error) = &mut row.work
+            && error.code == RowCode::InvalidJson
+            && is_format_guessed
+        {
+            error
+                .message
+                .push_str("; if lines are prompts, say --input-format txt");
+        }
         Ok(row)
     });
     let output = files::Output::open(&args.output, args.overwrite)?;
@@ -138,6 +158,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         // A bar would be drawn over the answers.
         progress: Progress::new(input.num_rows, args.quiet || output.is_terminal),
         out: output.writer,
+        max_model_len: engine.max_model_len(),
+        num_ended_by_context: 0,
     };
     let stop = Stop::default();
     let job = Job {
@@ -152,6 +174,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let summary = job.run(rows, &mut answers)?;
     drop(guard);
     answers.progress.finish(&summary, seed);
+    if answers.num_ended_by_context > 0 && has_limit && !args.quiet {
+        tell(&format!(
+            "{} answers end where the context of {} tokens does (--ctx-size)",
+            answers.num_ended_by_context, answers.max_model_len
+        ));
+    }
     let num_blank_lines = num_blank_lines.load(Ordering::Relaxed);
     Ok(finish(&summary, num_blank_lines, args.quiet))
 }
@@ -208,7 +236,8 @@ impl<'a> Chat<'a> {
 
     fn render(&mut self, input: &ChatInput) -> Result<Prompt, String> {
         let template = self.template.as_ref().map_err(String::clone)?;
-        template::render(self.engine, template, input).map_err(|error| message(&error))
+        let prompt = self.engine.chat_prompt(template, input.into());
+        prompt.map_err(|error| message(&error.into()))
     }
 }
 
@@ -216,10 +245,13 @@ impl<'a> Chat<'a> {
 struct Answers {
     out: Box<dyn Write>,
     progress: Progress,
+    max_model_len: usize,
+    num_ended_by_context: usize,
 }
 
 impl Sink for Answers {
     fn answer(&mut self, answer: &Answer) -> io::Result<()> {
+        self.num_ended_by_context += answer.num_ended_by_context(self.max_model_len);
         serde_json::to_writer(&mut self.out, answer)?;
         self.out.write_all(b"\n")
     }

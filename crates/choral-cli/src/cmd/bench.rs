@@ -202,6 +202,7 @@ fn measure(
             ignore_eos: true,
             ..SamplingParams::default()
         },
+        parse_special: true,
         diagnostics: false,
     };
     while steps.try_recv().is_ok() {}

@@ -7,7 +7,7 @@ mod session;
 use crate::args::ModelArgs;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
-use crate::args::template::{self, TemplateArgs};
+use crate::args::template::TemplateArgs;
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
 use crate::message::message;
@@ -18,8 +18,9 @@ use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::{Context as _, Result, bail};
 use choral::engine::request::FinishReason;
 use choral::engine::{Request, RequestOutput, StreamEvent};
-use choral::job::{Answer, ChatInput, RowHead, fresh_seed, token_text};
-use choral::text::ChatTemplate;
+use choral::job::{Answer, RowHead};
+use choral::sampling::fresh_seed;
+use choral::text::{ChatTemplate, TemplateInput};
 use choral::{Engine, SamplingParams};
 use command::{Command, HELP};
 use lines::{Line, Lines};
@@ -51,6 +52,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
+    args.sampling.check(1)?;
+    args.template.check()?;
     let engine = args.model.builder()?.build()?;
     let info = info(&engine)?;
     let template = args.template.load(&engine)?;
@@ -165,8 +168,8 @@ impl Talk<'_> {
     }
 
     fn generate(&mut self, out: &mut io::Stdout) -> Result<(String, Next)> {
-        let input = ChatInput::new(self.session.messages());
-        let prompt = template::render(self.engine, &self.template, &input)?;
+        let input = TemplateInput::new(self.session.messages());
+        let prompt = self.engine.chat_prompt(&self.template, input)?;
         let params = self.session.next_params();
         let request = Request::new(prompt).with_params(params);
         let stream = self
@@ -191,17 +194,30 @@ impl Talk<'_> {
             line: 1,
             custom_id: None,
         };
-        let answer = Answer::new(head, output, &|id| token_text(self.engine, id), false);
+        let answer = Answer::new(head, output, &|id| self.engine.token_text(id), false);
         if let Some(error) = answer.error {
             bail!(error.message);
         }
+        let is_full = answer.num_ended_by_context(self.engine.max_model_len()) > 0;
         let choice = answer.outputs.into_iter().next();
         let choice = choice.context("the engine ended without an answer")?;
         if let Some(entries) = &choice.logprobs {
             logprobs::write(out, entries)?;
         }
         if choice.finish_reason == FinishReason::Length {
-            writeln!(io::stderr(), "(cut off: there is no room for more tokens)")?;
+            let num_tokens = choice.token_ids.len();
+            if is_full {
+                let most = self.engine.max_model_len();
+                writeln!(
+                    io::stderr(),
+                    "(cut off: the context of {most} tokens is full, /reset forgets the conversation)"
+                )?;
+            } else {
+                writeln!(
+                    io::stderr(),
+                    "(cut off after {num_tokens} tokens: /set max_tokens -1 lets answers end by themselves)"
+                )?;
+            }
         }
         let next = if is_interrupted {
             writeln!(io::stderr(), "(stopped)")?;

@@ -1,9 +1,9 @@
 //! `choral detokenize`: token ids to text.
 
-use super::input::TextInput;
 use super::jsonl::{self, Lines};
 use super::model_file::TextPart;
 use crate::args::model::ModelChoice;
+use crate::input::TextInput;
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use serde_json::json;

@@ -3,7 +3,8 @@
 use crate::args::ModelArgs;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
-use crate::args::template::{self, TemplateArgs};
+use crate::args::template::TemplateArgs;
+use crate::input;
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
 use crate::output::config::Config;
@@ -12,13 +13,15 @@ use crate::output::statistics::Statistics;
 use crate::output::terminal::shown;
 use crate::output::{logprobs, steps};
 use crate::{EXIT_INTERRUPTED, NOTES};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use choral::engine::{Prompt, Request, RequestOutput, StepStats, StreamEvent};
-use choral::job::{Answer, ChatInput, RowHead, fresh_seed, token_text};
+use choral::job::{Answer, RowHead};
+use choral::sampling::fresh_seed;
+use choral::text::TemplateInput;
 use choral::{Engine, SamplingParams};
 use serde::Serialize;
-use std::io::{self, IsTerminal as _, Read as _, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Instant;
@@ -73,6 +76,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
+    args.sampling.check(args.num_parallel())?;
+    if !args.chat {
+        args.template.refuse("--chat")?;
+    }
+    args.template.check()?;
     let text = args.prompt_text()?;
     let started = Instant::now();
     let (engine, steps) = args.engine()?;
@@ -108,10 +116,23 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let answer = Answer::new(
         head,
         output.clone(),
-        &|id| token_text(&engine, id),
+        &|id| engine.token_text(id),
         args.timings,
     );
     let steps: Vec<StepStats> = steps.try_iter().collect();
+    if params.max_tokens.is_some() && !args.quiet {
+        let full = answer.num_ended_by_context(engine.max_model_len());
+        if full > 0 {
+            // A closed standard error has nobody to tell.
+            let _ = writeln!(
+                io::stderr(),
+                "choral: {full} of {} sequences end where the context of {} tokens does \
+                 (--ctx-size), before the tokens that were asked for",
+                answer.outputs.len(),
+                engine.max_model_len()
+            );
+        }
+    }
     if args.json {
         let report = Report {
             answer: &answer,
@@ -138,9 +159,17 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 }
 
 impl Args {
+    fn num_parallel(&self) -> u32 {
+        self.parallel.unwrap_or(DEFAULT_PARALLEL)
+    }
+
     fn prompt_text(&self) -> Result<String> {
         if let Some(file) = &self.file {
-            return read_prompt(file);
+            // The line feed that editors leave at the end is not meant.
+            let text = input::read(file)?;
+            let line = text.strip_suffix('\n');
+            let line = line.map(|line| line.strip_suffix('\r').unwrap_or(line));
+            return Ok(line.unwrap_or(&text).to_owned());
         }
         let text = self.text.as_ref().or(self.prompt.as_ref());
         Ok(text.map_or(DEFAULT_PROMPT, String::as_str).to_owned())
@@ -162,40 +191,19 @@ impl Args {
 
     fn params(&self, engine: &Engine) -> Result<SamplingParams> {
         let mut params = self.sampling.params(&info(engine)?.generation_defaults);
-        params.n = self.parallel.unwrap_or(DEFAULT_PARALLEL);
+        params.n = self.num_parallel();
         params.seed = Some(params.seed.unwrap_or_else(fresh_seed));
         Ok(params)
     }
 
     fn model_prompt(&self, engine: &Engine, text: &str) -> Result<Prompt> {
         if !self.chat {
-            self.template.refuse("--chat")?;
             return Ok(Prompt::Text(text.to_owned()));
         }
         let messages = self.template.conversation(text);
-        template::render(
-            engine,
-            &self.template.load(engine)?,
-            &ChatInput::new(messages),
-        )
+        let template = self.template.load(engine)?;
+        Ok(engine.chat_prompt(&template, TemplateInput::new(messages))?)
     }
-}
-
-fn read_prompt(file: &Path) -> Result<String> {
-    let mut text = String::new();
-    let read = if file.as_os_str() == "-" {
-        io::stdin().lock().read_to_string(&mut text).map(|_| ())
-    } else {
-        std::fs::read_to_string(file).map(|read| text = read)
-    };
-    read.with_context(|| format!("cannot read the prompt from `{}`", file.display()))?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    Ok(text)
 }
 
 /// Waits for the end, drawing what comes until then.

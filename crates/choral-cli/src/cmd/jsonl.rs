@@ -1,24 +1,25 @@
 //! Lines in, mostly JSON; JSON lines out.
 //!
-//! Owns limits on what is read and the place that an error names. Knows nothing
-//! of what the lines mean.
+//! Owns a limit on what is read and the place that an error names. Knows nothing
+//! of what the lines mean; what a line is, the library's job reader says.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use choral::job;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 
-/// Longest line that is read. A million logits in base64 take 5 MB.
-const MAX_LINE_BYTES: u64 = 256 << 20;
+/// Longest line that is read. A row of logits in base64 is far longer than a prompt:
+/// a million of them take 5 MB.
+const MAX_LINE_BYTES: usize = 256 << 20;
 
 /// The lines of a file or of stdin; empty ones are skipped.
 pub(crate) struct Lines {
-    reader: Box<dyn BufRead>,
+    source: job::Lines<Box<dyn BufRead>>,
     name: String,
-    number: usize,
-    line: Vec<u8>,
+    number: u64,
 }
 
 impl Lines {
@@ -32,22 +33,21 @@ impl Lines {
             Box::new(BufReader::new(file))
         };
         Ok(Self {
-            reader,
+            source: job::Lines::with_limit(reader, MAX_LINE_BYTES),
             name: if stdin {
                 "stdin".into()
             } else {
                 path.display().to_string()
             },
             number: 0,
-            line: Vec::new(),
         })
     }
 
     /// The value on the next line that is not empty; none at the end.
     pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        while self.read()? {
-            if !self.line.trim_ascii().is_empty() {
-                let value = serde_json::from_slice(&self.line);
+        while let Some(line) = self.read()? {
+            if !line.trim().is_empty() {
+                let value = serde_json::from_str(&line);
                 return value.map(Some).with_context(|| self.place());
             }
         }
@@ -56,28 +56,21 @@ impl Lines {
 
     /// The next line that is not empty, as it is; none at the end.
     pub(crate) fn next_text(&mut self) -> Result<Option<String>> {
-        while self.read()? {
-            let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
+        while let Some(line) = self.read()? {
             if !line.is_empty() {
-                let text = String::from_utf8(line.to_vec());
-                return text.map(Some).with_context(|| self.place());
+                return Ok(Some(line));
             }
         }
         Ok(None)
     }
 
-    /// Reads a line; false at the end.
-    fn read(&mut self) -> Result<bool> {
-        self.line.clear();
+    fn read(&mut self) -> Result<Option<String>> {
         self.number += 1;
-        let mut limited = (&mut self.reader).take(MAX_LINE_BYTES);
-        let read = limited.read_until(b'\n', &mut self.line);
-        let read = read.with_context(|| self.place())?;
-        if self.line.len() as u64 == MAX_LINE_BYTES && self.line.last() != Some(&b'\n') {
-            bail!("{}: longer than {MAX_LINE_BYTES} bytes", self.place());
-        }
-        Ok(read > 0)
+        let line = self.source.next().transpose();
+        let Some(line) = line.with_context(|| self.place())? else {
+            return Ok(None);
+        };
+        line.text.map(Some).with_context(|| self.place())
     }
 
     /// Whether a line has been read.

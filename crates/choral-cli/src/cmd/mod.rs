@@ -6,7 +6,6 @@ mod chat;
 mod debug;
 mod detokenize;
 mod generate;
-mod input;
 mod inspect;
 mod jsonl;
 mod model_file;

@@ -1,7 +1,7 @@
 //! Opens what the options name, for commands that load no weights.
 
 use crate::args::model::ModelChoice;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use choral::Engine;
 use choral::text::{ChatTemplate, Tokenizer};
 use choral_formats::{Gguf, ModelFile};
@@ -51,12 +51,11 @@ impl TextPart {
         })
     }
 
-    /// The model's own chat template.
-    pub(crate) fn chat_template(&self) -> Result<ChatTemplate> {
-        let template = match &self.source {
+    /// The model's own chat template, if it has one.
+    pub(crate) fn chat_template(&self) -> Result<Option<ChatTemplate>> {
+        Ok(match &self.source {
             Source::Folder(folder) => ChatTemplate::from_hf_dir(folder, &self.tokenizer)?,
             Source::Gguf(gguf) => ChatTemplate::from_gguf(gguf.metadata(), &self.tokenizer)?,
-        };
-        template.context("the model has no chat template: name one with --template FILE")
+        })
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Loads no weights: all figures come from [`DecoderSpec`]'s arithmetic.
 
+use super::jsonl;
 use super::units::{bytes, count, printable};
-use super::{jsonl, model_file};
 use crate::args::model::{ModelArgs, parse_size};
 use anyhow::Context as _;
 use choral::machine::{Isa, Machine, MemoryLeft};
-use choral::model::{DecoderSpec, EnginePlan, Hyper, KvType, KvTypes, Numeric, PlanOptions};
+use choral::model::{DecoderSpec, EnginePlan, Hyper, KvType, KvTypes};
 use choral_formats::TensorInfo;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -85,6 +85,8 @@ struct Choices {
     context_cut_to_memory: bool,
     max_num_seqs: usize,
     max_num_batched_tokens: usize,
+    prefill_chunk: usize,
+    prefix_caching: bool,
     kv_bytes: u64,
     kv_tokens: usize,
 }
@@ -96,7 +98,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         memory,
         json,
     } = args;
-    let file = model_file::open(&model.choice)?;
+    let builder = model.builder()?;
+    let file = builder.open()?;
     let (architecture, hyper) = Hyper::open(&file)?;
     let spec = (architecture.spec)(&hyper)?;
     let machine = Machine::here();
@@ -107,20 +110,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             anyhow::bail!("this system does not say how much memory is left: give --memory SIZE")
         }
     };
-    let numeric = model
-        .numeric
-        .unwrap_or_else(|| Numeric::default_for(&file, &spec));
-    let options = PlanOptions {
-        context: model.ctx_size,
-        max_num_seqs: model.max_num_seqs,
-        max_num_batched_tokens: model.max_num_batched_tokens,
-        kv_bytes: model.kv_memory,
-        key_type: model.cache_type_k,
-        value_type: model.cache_type_v,
-        ..PlanOptions::default()
-    };
-    let weights = spec.packed_weight_bytes(&file, numeric);
-    let plan = spec.plan(numeric, weights, &options, left)?;
+    let plan = builder.plan(&file, &spec, left)?;
     let report = Report {
         model: file.path().display().to_string(),
         architecture: architecture.name,
@@ -151,13 +141,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             })
             .collect(),
         choices: Choices {
-            numeric: numeric.name(),
+            numeric: plan.numeric.name(),
             isa: Isa::from_env().context("CHORAL_ISA")?.name(),
-            threads: model.threads.unwrap_or_else(|| machine.compute_threads()),
+            threads: builder.compute_threads()?,
             context: plan.context,
             context_cut_to_memory: plan.context_cut_to_memory,
             max_num_seqs: plan.max_num_seqs,
             max_num_batched_tokens: plan.max_num_batched_tokens,
+            prefill_chunk: plan.prefill_chunk,
+            prefix_caching: !model.no_prefix_cache,
             kv_bytes: plan.kv_bytes(),
             kv_tokens: plan.kv_tokens(),
         },
@@ -265,6 +257,12 @@ fn text(r: &Report) -> Result<String, std::fmt::Error> {
         text,
         "  up to {} sequences and {} tokens a step",
         c.max_num_seqs, c.max_num_batched_tokens
+    )?;
+    let kept = if c.prefix_caching { "kept" } else { "not kept" };
+    writeln!(
+        text,
+        "  prompts in pieces of up to {} tokens, common beginnings {kept}",
+        c.prefill_chunk
     )?;
     let cut = if c.context_cut_to_memory {
         " (the memory holds no more)"

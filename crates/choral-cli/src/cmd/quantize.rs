@@ -264,7 +264,7 @@ fn measure(
 fn executor(file: &Arc<ModelFile>, numeric: Numeric, threads: usize) -> Result<CpuExecutor> {
     // Says what is wrong with the family before any weights are read.
     Hyper::open(file)?;
-    let compute = Compute::new(Isa::from_env()?, threads);
+    let compute = Compute::try_new(Isa::from_env()?, threads)?;
     let model = Arc::new(Model::load(file, numeric, &compute)?);
     let types = numeric.kv_types();
     Ok(CpuExecutor::with_kv_types(

@@ -1,12 +1,13 @@
 //! `choral template`: messages to prompt text.
 
-use super::input::{self, TextInput};
 use super::jsonl;
 use super::model_file::TextPart;
 use crate::args::model::ModelChoice;
+use crate::args::template::{NO_TEMPLATE, TemplateArgs};
+use crate::input::{self, TextInput};
 use crate::message::message;
 use anyhow::{Context as _, Result, ensure};
-use choral::text::{ChatTemplate, DateTime, TemplateInput, parse_tool_arguments};
+use choral::text::{DateTime, TemplateInput, parse_tool_arguments};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -19,18 +20,14 @@ use std::process::ExitCode;
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelChoice,
-    /// A file with the template, instead of the model's own
-    #[arg(long, value_name = "FILE", conflicts_with = "model")]
-    template: Option<PathBuf>,
-    /// A JSON file (- for stdin): `messages`, and optionally `tools`,
-    /// `add_generation_prompt`, `kwargs`, `special_tokens`, `now`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "file"])]
+    #[command(flatten)]
+    template: TemplateArgs,
+    /// A JSON file (- for stdin): a list of messages, or an object with `messages`, and optionally
+    /// `tools`, `add_generation_prompt`, `chat_template_kwargs`, `special_tokens`, `now`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "file", "system"])]
     input: Option<PathBuf>,
     #[command(flatten)]
     message: TextInput,
-    /// A system message before it
-    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
-    system: Option<String>,
     /// Do not begin the answer
     #[arg(long, conflicts_with = "input")]
     no_generation_prompt: bool,
@@ -43,13 +40,17 @@ pub(crate) struct Args {
 struct Conversation {
     messages: Value,
     tools: Option<Value>,
-    #[serde(default)]
+    #[serde(default = "yes")]
     add_generation_prompt: bool,
-    #[serde(default)]
+    #[serde(default, alias = "chat_template_kwargs")]
     kwargs: Map<String, Value>,
     /// Instead of the model's; null ones are left undefined.
     special_tokens: Option<BTreeMap<String, Option<String>>>,
     now: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Does it.
@@ -80,27 +81,37 @@ fn render(args: Args) -> Result<String> {
         kwargs,
         special_tokens,
         now,
-    } = match &args.input {
-        Some(path) => Conversation::read(path)?,
-        None => Conversation::of(
-            args.system,
-            args.message.read()?,
-            !args.no_generation_prompt,
-        ),
+    } = if let Some(path) = &args.input {
+        Conversation::read(path)?
+    } else {
+        let messages = args.template.conversation(&args.message.read()?);
+        Conversation::of(messages.into(), !args.no_generation_prompt)
     };
     ensure!(messages.is_array(), "`messages` is no array");
     let special_tokens = special_tokens.map(|tokens| {
         let given = |(name, token): (String, Option<String>)| Some((name, token?));
         tokens.into_iter().filter_map(given).collect()
     });
-    let template = if let Some(path) = &args.template {
-        ChatTemplate::new(&input::read(path)?, special_tokens.unwrap_or_default())?
+    // A template alone needs no model.
+    let is_alone = args.template.is_given() && args.model.is_default();
+    let model = if is_alone {
+        None
     } else {
-        let template = TextPart::open(&args.model)?.chat_template()?;
-        match special_tokens {
-            Some(tokens) => template.with_special_tokens(tokens),
-            None => template,
-        }
+        Some(TextPart::open(&args.model)?)
+    };
+    let models_own = model.as_ref().map(|model| model.tokenizer.special_tokens());
+    let given = args
+        .template
+        .given(models_own.cloned().unwrap_or_default())?;
+    let template = match (given, &model) {
+        (Some(template), _) => Some(template),
+        (None, Some(model)) => model.chat_template()?,
+        (None, None) => None,
+    };
+    let template = template.context(NO_TEMPLATE)?;
+    let template = match special_tokens {
+        Some(tokens) => template.with_special_tokens(tokens),
+        None => template,
     };
     let now = now.map(|text| {
         let expected = "expected a time such as 2026-03-14T15:09:26";
@@ -119,15 +130,18 @@ fn render(args: Args) -> Result<String> {
 impl Conversation {
     fn read(path: &Path) -> Result<Self> {
         let text = input::read(path)?;
-        serde_json::from_str(&text).with_context(|| path.display().to_string())
+        let read = if text.trim_start().starts_with('[') {
+            serde_json::from_str(&text).map(|messages| Self::of(messages, true))
+        } else {
+            serde_json::from_str(&text)
+        };
+        read.with_context(|| path.display().to_string())
     }
 
-    /// One question.
-    fn of(system: Option<String>, user: String, add_generation_prompt: bool) -> Self {
-        let system = system.into_iter().map(|text| ("system", text));
-        let message = |(role, content)| json!({"role": role, "content": content});
+    /// Messages and nothing else.
+    fn of(messages: Value, add_generation_prompt: bool) -> Self {
         Self {
-            messages: system.chain([("user", user)]).map(message).collect(),
+            messages,
             tools: None,
             add_generation_prompt,
             kwargs: Map::new(),

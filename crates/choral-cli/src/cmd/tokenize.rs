@@ -1,10 +1,10 @@
 //! `choral tokenize`: text to token ids.
 
-use super::input::TextInput;
 use super::jsonl::{self, Lines};
 use super::model_file::TextPart;
 use super::units::quoted_bytes;
 use crate::args::model::ModelChoice;
+use crate::input::TextInput;
 use anyhow::{Context as _, ensure};
 use choral::text::{EncodeOptions, Tokenizer};
 use serde::Deserialize;

@@ -54,6 +54,40 @@ fn f32_doubles_keys_and_values() {
 }
 
 #[test]
+fn a_plan_refuses_what_an_engine_would() {
+    let refused = |args: &[&str]| choral(&[&["plan", "-m", MODEL], args].concat(), "").error();
+    let error = refused(&[
+        "--memory",
+        "64M",
+        "--kv-memory",
+        "500G",
+        "--max-num-seqs",
+        "100000",
+    ]);
+    assert!(error.contains("but weights leave"), "{error}");
+    let error = refused(&[
+        "--memory",
+        "4M",
+        "--kv-memory",
+        "500G",
+        "--max-num-seqs",
+        "64",
+    ]);
+    assert!(error.contains("keys and values take"), "{error}");
+    let error = refused(&["--max-num-seqs", "4294967295"]);
+    assert_eq!(
+        error,
+        "choral: `max_num_seqs` is 4294967295, expected 1 to 2147483647"
+    );
+    let args = ["--prefill-chunk", "7", "--no-prefix-cache", "--json"];
+    let plan = choral(&[&["plan", "-m", MODEL], &args[..]].concat(), "")
+        .json()
+        .remove(0);
+    assert_eq!(plan["choices"]["prefill_chunk"], 7);
+    assert_eq!(plan["choices"]["prefix_caching"], false);
+}
+
+#[test]
 fn a_plan_reads_well() {
     let args = [
         "plan",
@@ -94,6 +128,7 @@ fn a_plan_reads_well() {
     choral will use
       2 threads, some kernels, bf16
       up to 4 sequences and 512 tokens a step
+      prompts in pieces of up to 512 tokens, common beginnings kept
       sequences of up to 300 tokens
       467 kB for keys and values of 1216 tokens
     "#);

@@ -44,7 +44,9 @@ fn check(name: &str, answer: &Value, want: &Value, tolerance: f32) {
         );
     }
     let norms = answer["hidden_l2"].as_array().expect("a list");
-    for (got, want) in norms.iter().zip(want["hidden"].as_array().expect("a list")) {
+    let wanted = want["hidden"].as_array().expect("a list");
+    assert_eq!(norms.len(), wanted.len(), "{name}");
+    for (got, want) in norms.iter().zip(wanted) {
         let (got, want) = (
             got.as_f64().expect("a number"),
             want["l2_last"].as_f64().expect("one"),
@@ -80,7 +82,9 @@ fn f32_agrees_with_transformers() {
     for model in ["llama3", "qwen2", "qwen3", "tinyllama"] {
         let golden = golden(&format!("models/{model}/golden.json"));
         let text = debug_score(model, &golden, &["--numeric", "f32"]);
-        for ((name, want), line) in prompts(&golden).into_iter().zip(text.lines()) {
+        let wanted = prompts(&golden);
+        assert_eq!(text.lines().count(), wanted.len());
+        for ((name, want), line) in wanted.into_iter().zip(text.lines()) {
             let answer: Value = serde_json::from_str(line).expect("JSON");
             assert_eq!(answer["name"], **name);
             check(&format!("{model} {name}"), &answer, want, 1e-3);
@@ -92,7 +96,9 @@ fn f32_agrees_with_transformers() {
 fn bf16_is_near() {
     let golden = golden("models/qwen2/golden.json");
     let text = debug_score("qwen2", &golden, &[]);
-    for ((name, want), line) in prompts(&golden).into_iter().zip(text.lines()) {
+    let wanted = prompts(&golden);
+    assert_eq!(text.lines().count(), wanted.len());
+    for ((name, want), line) in wanted.into_iter().zip(text.lines()) {
         let answer: Value = serde_json::from_str(line).expect("JSON");
         check(name, &answer, want, 5e-2);
     }

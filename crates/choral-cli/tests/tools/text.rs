@@ -146,6 +146,35 @@ fn a_template_file_sees_special_tokens_and_arguments() {
 }
 
 #[test]
+fn the_words_of_the_other_commands_are_understood() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("t.jinja");
+    let source =
+        "{{ eos_token }}|{{ style }}|{{ messages[0].content }}|{{ add_generation_prompt }}";
+    std::fs::write(&path, source).expect("a file");
+    let path = path.to_str().expect("UTF-8");
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let render = |args: &[&str], input: &Value| {
+        choral(
+            &[&["template", "--input", "-"], args].concat(),
+            input.to_string(),
+        )
+        .text()
+    };
+    let of_file = ["--chat-template-file", path];
+    assert_eq!(render(&of_file, &messages), "||Hi|True");
+    let object = json!({"messages": messages, "chat_template_kwargs": {"style": "short"}});
+    assert_eq!(render(&of_file, &object), "|short|Hi|True");
+    // A model beside it lends its special tokens.
+    let of_model = ["--chat-template", source, "-m", HF];
+    assert_eq!(render(&of_model, &messages), "<|im_end|>||Hi|True");
+    let chatml = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+    assert_eq!(render(&["--chat-template", "chatml"], &messages), chatml);
+    let no_answer = json!({"messages": messages, "add_generation_prompt": false});
+    assert_eq!(render(&of_file, &no_answer), "||Hi|False");
+}
+
+#[test]
 fn a_template_that_refuses_is_an_error_in_json_too() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let check = |template: &str, expected: &str| {
@@ -216,6 +245,7 @@ fn a_tokenizer_needs_no_weights_and_a_missing_template_is_named() {
     assert_eq!(ids, [json!({"ids": [39, 68, 270, 78]})]);
     assert_eq!(
         choral(&["template", "-m", model, "-p", "Hello"], "").error(),
-        "choral: the model has no chat template: name one with --template FILE"
+        "choral: the model has no chat template: give one with --chat-template or \
+         --chat-template-file"
     );
 }

@@ -61,3 +61,15 @@ pub(super) fn e5m2(bytes: &[u8], out: &mut [f32]) {
         *out = half::f16::from_le_bytes([0, byte]).to_f32();
     }
 }
+
+/// `E8M0`: a power of two, bias 127; NaN where all bits are one.
+pub(super) fn e8m0(bytes: &[u8], out: &mut [f32]) {
+    for (&byte, out) in bytes.iter().zip(out) {
+        *out = match byte {
+            // Too small for a normal number: 2^-127.
+            0 => f32::from_bits(0x0040_0000),
+            255 => f32::NAN,
+            _ => f32::from_bits(u32::from(byte) << 23),
+        };
+    }
+}

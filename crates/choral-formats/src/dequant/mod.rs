@@ -6,8 +6,10 @@
 //!
 //! Source of every layout: ggml `ggml-common.h` and gguf-py `quants.py`.
 
+mod codebook;
 mod codes;
 mod float;
+mod grids;
 mod kquant;
 mod legacy;
 mod lookup;
@@ -37,6 +39,7 @@ pub fn dequantize(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Result<(), For
         Dtype::F64 => float::f64,
         Dtype::F8_E4M3 => float::e4m3,
         Dtype::F8_E5M2 => float::e5m2,
+        Dtype::F8_E8M0 => float::e8m0,
         Dtype::Q4_0 => legacy::q4_0,
         Dtype::Q4_1 => legacy::q4_1,
         Dtype::Q5_0 => legacy::q5_0,
@@ -49,6 +52,13 @@ pub fn dequantize(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> Result<(), For
         Dtype::Q5_K => kquant::q5_k,
         Dtype::Q6_K => kquant::q6_k,
         Dtype::Q8_K => kquant::q8_k,
+        Dtype::IQ1_S => codebook::iq1_s,
+        Dtype::IQ1_M => codebook::iq1_m,
+        Dtype::IQ2_XXS => codebook::iq2_xxs,
+        Dtype::IQ2_XS => codebook::iq2_xs,
+        Dtype::IQ2_S => codebook::iq2_s,
+        Dtype::IQ3_XXS => codebook::iq3_xxs,
+        Dtype::IQ3_S => codebook::iq3_s,
         Dtype::IQ4_NL => lookup::iq4_nl,
         Dtype::IQ4_XS => lookup::iq4_xs,
         Dtype::MXFP4 => lookup::mxfp4,

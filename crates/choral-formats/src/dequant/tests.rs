@@ -70,6 +70,9 @@ fn plain_floats_decode_to_themselves() {
     assert_eq!(decode(Dtype::BF16, &[0x40, 0xc0]), -3.0);
     assert_eq!(decode(Dtype::F8_E4M3, &[0x7e]), 448.0);
     assert_eq!(decode(Dtype::F8_E5M2, &[0x7b]), 57344.0);
+    assert_eq!(decode(Dtype::F8_E8M0, &[126]), 0.5);
+    assert_eq!(decode(Dtype::F8_E8M0, &[0]), 2f32.powi(-127));
+    assert!(decode(Dtype::F8_E8M0, &[255]).is_nan());
 }
 
 #[test]
@@ -137,11 +140,65 @@ fn lengths_that_do_not_belong_together_are_refused() {
 
 #[test]
 fn types_that_are_no_weights_are_refused_by_name() {
-    let error = dequantize(Dtype::IQ2_XXS, &[0; 66], &mut [0.0; 256]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "cannot dequantise IQ2_XXS: not implemented"
-    );
+    let error = dequantize(Dtype::Q2_0, &[0; 18], &mut [0.0; 64]).unwrap_err();
+    assert_eq!(error.to_string(), "cannot dequantise Q2_0: not implemented");
     assert!(!is_supported(Dtype::I32));
     assert!(is_supported(Dtype::Q4_K));
+}
+
+/// Random blocks, and what gguf-py makes of them: `golden/codebook_rows.py`.
+const CODEBOOK_ROWS: &str = include_str!("../../../../golden/codebook_rows.json");
+
+#[test]
+fn codebooks_and_ternary_digits_decode_bit_for_bit() {
+    let file = PathBuf::from("codebook_rows.json");
+    let cases = JsonObject::from_slice(&file, CODEBOOK_ROWS.as_bytes()).unwrap();
+    let mut seen = Vec::new();
+    for case in cases.objects("types").unwrap().unwrap() {
+        let dtype = by_name(case.required("type").unwrap());
+        let first = STANDARD
+            .decode(case.required::<&str>("first_block_f32_b64").unwrap())
+            .unwrap();
+        let num_blocks: usize = case.required("num_blocks").unwrap();
+        let raw = blocks_of_lcg(case.required("seed").unwrap(), num_blocks, dtype);
+        let mut found = vec![0.0; num_blocks * dtype.block_len()];
+        dequantize(dtype, &raw, &mut found).unwrap();
+        let bytes: Vec<u8> = found.iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(bytes[..first.len()], first, "{dtype}");
+        let hash = format!("{:016x}", fnv1a(&bytes));
+        assert_eq!(hash, case.required::<&str>("fnv1a_f32").unwrap(), "{dtype}");
+        seen.push(dtype);
+    }
+    assert_eq!(seen.len(), 9, "{seen:?}");
+}
+
+/// The blocks of `golden/codebook_rows.py`.
+fn blocks_of_lcg(seed: u64, num_blocks: usize, dtype: Dtype) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let mut raw: Vec<u8> = (0..num_blocks * dtype.block_bytes())
+        .map(|_| next())
+        .collect();
+    // Scales are finite: the exponent's top bit is off.
+    let scale_at_end = matches!(dtype, Dtype::IQ1_M | Dtype::TQ1_0 | Dtype::TQ2_0);
+    let at = if scale_at_end {
+        dtype.block_bytes() - 1
+    } else {
+        1
+    };
+    for block in raw.chunks_exact_mut(dtype.block_bytes()) {
+        block[at] &= 0xbf;
+    }
+    raw
+}
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

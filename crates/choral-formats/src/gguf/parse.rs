@@ -356,11 +356,20 @@ fn read_tensor_info(cursor: &mut Cursor<'_>, i: u64) -> Result<(TensorInfo, u64)
     let id = cursor.u32(&format_args!("{tensor}: type"))?;
     let Some(dtype) = Dtype::from_ggml(id) else {
         let field = format!("{tensor}: type");
+        let names: Vec<&str> = Dtype::ALL
+            .iter()
+            .filter(|dtype| dtype.to_ggml().is_some())
+            .map(|dtype| dtype.name())
+            .collect();
+        let found = match Dtype::removed_from_ggml(id) {
+            Some(name) => format!("type {id} ({name}, which ggml has removed: convert again)"),
+            None => format!("type {id}"),
+        };
         return Err(FormatError::field(
             file,
             field,
-            "a ggml type in use",
-            format!("type {id}"),
+            format!("one of {}", names.join(", ")),
+            found,
         ));
     };
     let offset = cursor.u64(&format_args!("{tensor}: offset"))?;

@@ -27,6 +27,15 @@ struct End {
     error: Option<String>,
 }
 
+impl End {
+    fn is_sound(&self) -> bool {
+        matches!(
+            self.finish.reason,
+            FinishReason::Stop | FinishReason::Length
+        )
+    }
+}
+
 /// Where an answer's text comes from.
 #[derive(Debug)]
 struct Decoder {
@@ -44,6 +53,11 @@ struct Piece {
 impl Answer {
     pub(super) fn is_done(&self) -> bool {
         self.end.is_some()
+    }
+
+    /// Whether it is what was asked for, neither failed nor cancelled.
+    pub(super) fn is_sound(&self) -> bool {
+        self.end.as_ref().is_some_and(End::is_sound)
     }
 
     /// When the first token came, and the last, and how many gaps lie between.
@@ -82,10 +96,9 @@ impl Answer {
         let decoder = self.decoder.take();
         let decoder = decoder.or_else(|| Decoder::new(subject));
         if let Some(mut decoder) = decoder {
-            // Stop strings are looked for behind the first `min_tokens` tokens.
-            let is_searched = self.token_ids.len() > params.min_tokens as usize;
+            let may_stop = self.may_stop(subject);
             let piece = if is_text {
-                decoder.push(sampled.token_id, is_searched)
+                decoder.push(sampled.token_id, may_stop)
             } else {
                 Piece::default()
             };
@@ -111,20 +124,27 @@ impl Answer {
         error: Option<String>,
         subject: &Subject,
     ) -> Delta {
-        let rest = self.decoder.take().map(Decoder::finish);
+        let may_stop = self.may_stop(subject);
+        let rest = self.decoder.take().map(|decoder| decoder.finish(may_stop));
         let Piece { text, matched } = rest.unwrap_or_default();
         self.text.push_str(&text);
-        let is_sound = matches!(finish.reason, FinishReason::Stop | FinishReason::Length);
+        let end = End { finish, error };
         match matched {
             // What was held back at the end may still complete a stop string.
-            Some(at) if is_sound => self.stop_at(&subject.params.stop[at]),
-            _ => self.end = Some(End { finish, error }),
+            Some(at) if end.is_sound() => self.stop_at(&subject.params.stop[at]),
+            _ => self.end = Some(end),
         }
         Delta {
             text,
             finish_reason: self.end.as_ref().map(|end| end.finish.reason),
             ..Delta::default()
         }
+    }
+
+    /// Whether a stop string that is complete by now ends the answer. One that
+    /// only begins in the first `min_tokens` tokens does, as in vLLM.
+    fn may_stop(&self, subject: &Subject) -> bool {
+        self.token_ids.len() > subject.params.min_tokens as usize
     }
 
     fn stop_at(&mut self, stop: &str) {
@@ -160,6 +180,22 @@ impl Answer {
     }
 }
 
+impl Piece {
+    fn of(stop: &mut StopMatcher, text: &str, may_stop: bool) -> Self {
+        if !may_stop {
+            return Self {
+                text: stop.push_without_end(text),
+                matched: None,
+            };
+        }
+        let pushed = stop.push(text);
+        Self {
+            text: pushed.emit,
+            matched: pushed.matched,
+        }
+    }
+}
+
 impl Decoder {
     fn new(subject: &Subject) -> Option<Self> {
         let (params, tokenizer) = (&subject.params, subject.tokenizer.clone()?);
@@ -173,17 +209,11 @@ impl Decoder {
         })
     }
 
-    fn push(&mut self, token_id: u32, is_searched: bool) -> Piece {
+    fn push(&mut self, token_id: u32, may_stop: bool) -> Piece {
         let text = self.detokenizer.push(token_id);
         match &mut self.stop {
-            Some(stop) if is_searched => {
-                let pushed = stop.push(&text);
-                Piece {
-                    text: pushed.emit,
-                    matched: pushed.matched,
-                }
-            }
-            _ => Piece {
+            Some(stop) => Piece::of(stop, &text, may_stop),
+            None => Piece {
                 text,
                 matched: None,
             },
@@ -192,7 +222,7 @@ impl Decoder {
 
     /// What is still held back: an incomplete character, the beginning of what
     /// could have been a stop string.
-    fn finish(mut self) -> Piece {
+    fn finish(mut self, may_stop: bool) -> Piece {
         let text = self.detokenizer.finish();
         let Some(mut stop) = self.stop else {
             return Piece {
@@ -200,14 +230,10 @@ impl Decoder {
                 matched: None,
             };
         };
-        let pushed = stop.push(&text);
-        let mut text = pushed.emit;
-        if pushed.matched.is_none() {
-            text.push_str(&stop.finish());
+        let mut piece = Piece::of(&mut stop, &text, may_stop);
+        if piece.matched.is_none() {
+            piece.text.push_str(&stop.finish());
         }
-        Piece {
-            text,
-            matched: pushed.matched,
-        }
+        piece
     }
 }

@@ -7,6 +7,15 @@ use crate::builder::ModelInfo;
 use crate::text::Tokenizer;
 use std::sync::Arc;
 
+/// Most sequences that are run together unless another number is asked for. A step
+/// of that many rows reads each weight once for all of them; more rows only make
+/// every one of them wait longer.
+pub(crate) const DEFAULT_SEQS: usize = 256;
+
+/// Tokens in a step unless another number is asked for: enough rows for prompts
+/// to be bound by arithmetic, few enough to keep decoding rows moving.
+pub(crate) const DEFAULT_BATCHED_TOKENS: usize = 512;
+
 /// The model as the engine sees it.
 pub struct EngineParts {
     /// Computes steps.
@@ -44,9 +53,9 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
-            max_num_seqs: 32,
-            max_num_batched_tokens: 512,
-            prefill_chunk: 256,
+            max_num_seqs: DEFAULT_SEQS,
+            max_num_batched_tokens: DEFAULT_BATCHED_TOKENS,
+            prefill_chunk: DEFAULT_BATCHED_TOKENS,
             max_prompt_logit_rows: 64,
             prefix_caching: true,
             queue_capacity: 1024,

@@ -302,7 +302,22 @@ impl Core {
         } in state.committed.drain(..)
         {
             let job = if has_draw { jobs.next() } else { None };
-            let event = match job.map(|job| state.drawer.take(job)) {
+            let drawn = job.map(|job| state.drawer.take(job));
+            if let Some((_, error)) = failed.iter().find(|(failed, _)| *failed == request) {
+                // What its answers drew counts for nothing. The scheduler has
+                // forgotten those that this step ended, so they are ended here;
+                // the others are below.
+                if finish.is_some() {
+                    let event = Event::Ended {
+                        choice,
+                        reason: FinishReason::Error,
+                        error: Some(error.clone()),
+                    };
+                    state.report.events.push((request, event));
+                }
+                continue;
+            }
+            let event = match drawn {
                 Some(Ok(sampled)) => {
                     num_drawn += 1;
                     Event::Token {

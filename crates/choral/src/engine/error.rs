@@ -2,7 +2,7 @@
 
 use super::batch::BLOCK_TOKENS;
 use crate::sampling::ParamError;
-use crate::text::TokenizerError;
+use crate::text::{TemplateError, TokenizerError};
 
 /// Why an engine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -84,4 +84,19 @@ pub enum SubmitError {
     /// The engine has been shut down, or has failed.
     #[error("the engine has been shut down")]
     ShutDown,
+}
+
+/// Why messages could not be made into a prompt.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChatError {
+    /// The template refuses them, or the model's own is broken.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The text could not be tokenised.
+    #[error("the rendered messages cannot be tokenised")]
+    Tokenizer(#[from] TokenizerError),
+    /// The engine was started without a tokenizer.
+    #[error("messages are text, but this engine was started without a tokenizer")]
+    NoTokenizer,
 }

@@ -6,7 +6,7 @@
 use super::command::{Command, Submission};
 use super::config::{EngineConfig, EngineParts};
 use super::core::{Core, State};
-use super::error::{StartError, SubmitError};
+use super::error::{ChatError, StartError, SubmitError};
 use super::mailbox::Mailbox;
 use super::metrics::EngineMetrics;
 use super::output;
@@ -17,10 +17,9 @@ use super::request::{Prompt, Request, RequestOutput};
 use super::scheduler::{RequestId, Rules, Scheduler, SchedulerConfig};
 use super::stream::GenerationStream;
 use crate::builder::{EngineBuilder, ModelInfo};
-use crate::sampling::{ParamError, Sampler, SamplingParams};
-use crate::text::{EncodeOptions, Tokenizer};
+use crate::sampling::{ParamError, Sampler, SamplingParams, fresh_seed};
+use crate::text::{ChatTemplate, EncodeOptions, TemplateInput, Tokenizer};
 use crossbeam_channel::Sender;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -205,6 +204,61 @@ impl Engine {
         self.shared.tokenizer.as_ref()
     }
 
+    /// The text that a token adds; what is no UTF-8 shows as U+FFFD. Empty without a
+    /// tokenizer.
+    pub fn token_text(&self, token_id: u32) -> String {
+        let tokenizer = self.tokenizer();
+        let bytes = tokenizer.and_then(|tokenizer| tokenizer.token_bytes(token_id));
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+    }
+
+    /// The chat template that comes with the model; `None` if it has none, or if the
+    /// engine was not made by [`Engine::builder`].
+    ///
+    /// # Errors
+    /// If it does not parse.
+    pub fn chat_template(&self) -> Result<Option<ChatTemplate>, ChatError> {
+        let (Some(info), Some(tokenizer)) = (self.info(), self.tokenizer()) else {
+            return Ok(None);
+        };
+        Ok(ChatTemplate::from_file(&info.file, tokenizer)?)
+    }
+
+    /// Messages as a prompt: rendered by `template`
+    /// ([`render_chat`](ChatTemplate::render_chat)) and tokenised. The template writes
+    /// special tokens itself, so none are added, and what it writes is read as special
+    /// tokens: so is what a message says, as in transformers.
+    ///
+    /// ```
+    /// use choral::text::TemplateInput;
+    /// use choral::{Engine, Request};
+    /// use serde_json::json;
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let template = engine.chat_template()?.expect("the model that ships has one");
+    /// let messages = vec![json!({"role": "user", "content": "Who are you?"})];
+    /// let prompt = engine.chat_prompt(&template, TemplateInput::new(messages))?;
+    /// let answer = engine.submit(Request::new(prompt))?.wait();
+    /// assert!(!answer.outputs[0].text.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The template refuses the messages, or their text cannot be tokenised.
+    pub fn chat_prompt(
+        &self,
+        template: &ChatTemplate,
+        input: TemplateInput,
+    ) -> Result<Prompt, ChatError> {
+        let tokenizer = self.tokenizer().ok_or(ChatError::NoTokenizer)?;
+        let text = template.render_chat(input)?;
+        let options = EncodeOptions {
+            add_special: false,
+            parse_special: true,
+        };
+        Ok(Prompt::Tokens(tokenizer.encode(&text, options)?))
+    }
+
     /// Most tokens of prompt and answer together.
     pub fn max_model_len(&self) -> usize {
         self.shared.max_model_len
@@ -227,13 +281,14 @@ impl Shared {
             request_id,
             prompt,
             params,
+            parse_special,
             diagnostics,
         } = request;
         params.validate(self.vocab_size)?;
         if !params.stop.is_empty() && self.tokenizer.is_none() {
             return Err(SubmitError::NoTokenizer { what: "`stop`" });
         }
-        let (text, prompt) = self.tokenize(prompt)?;
+        let (text, prompt) = self.tokenize(prompt, parse_special)?;
         let num_tokens = prompt.len();
         let wants_none = params.max_tokens == Some(0);
         let room = self.max_model_len.checked_sub(num_tokens);
@@ -274,7 +329,11 @@ impl Shared {
         })
     }
 
-    fn tokenize(&self, prompt: Prompt) -> Result<(Option<String>, Arc<[u32]>), SubmitError> {
+    fn tokenize(
+        &self,
+        prompt: Prompt,
+        parse_special: bool,
+    ) -> Result<(Option<String>, Arc<[u32]>), SubmitError> {
         let (text, token_ids) = match prompt {
             Prompt::Tokens(token_ids) => (None, token_ids),
             Prompt::Text(text) => {
@@ -282,7 +341,7 @@ impl Shared {
                 let tokenizer = tokenizer.ok_or(SubmitError::NoTokenizer { what: "the prompt" })?;
                 let options = EncodeOptions {
                     add_special: true,
-                    parse_special: true,
+                    parse_special,
                 };
                 let token_ids = tokenizer.encode(&text, options)?;
                 (Some(text), token_ids)
@@ -379,10 +438,4 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.shutdown();
     }
-}
-
-/// Entropy from the system's hash keys. Below 2^53, so that it survives readers of
-/// JSON that keep numbers as doubles.
-fn fresh_seed() -> u64 {
-    RandomState::new().hash_one(Instant::now()) >> 11
 }

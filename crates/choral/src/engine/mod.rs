@@ -34,14 +34,16 @@ mod reply;
 pub mod request;
 mod scheduler;
 mod stream;
-pub mod testing;
+#[cfg(test)]
+pub(crate) mod testing;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::core::OnStep;
+pub(crate) use config::{DEFAULT_BATCHED_TOKENS, DEFAULT_SEQS};
 pub use config::{EngineConfig, EngineParts};
-pub use error::{StartError, SubmitError};
+pub use error::{ChatError, StartError, SubmitError};
 pub use handle::Engine;
 pub use mailbox::StreamEvent;
 pub use metrics::{EngineMetrics, StepStats};

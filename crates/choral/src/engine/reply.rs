@@ -150,11 +150,14 @@ impl Reply {
         let subject = &mut self.subject;
         let answers = std::mem::take(&mut self.answers);
         let prompt_logprobs = subject.params.prompt_logprobs.map(|_| {
-            // Nothing precedes the first token. A request that failed early has
-            // no more to say of the last ones either.
+            // Nothing precedes the first token.
             let mut all = vec![None];
             all.extend(self.prompt_logprobs.drain(..).map(Some));
-            all.resize(subject.prompt_token_ids.len(), None);
+            // A request that ended early has nothing to say of the last ones.
+            if !answers.iter().all(Answer::is_sound) {
+                all.resize(subject.prompt_token_ids.len(), None);
+            }
+            debug_assert_eq!(all.len(), subject.prompt_token_ids.len());
             all
         });
         RequestOutput {

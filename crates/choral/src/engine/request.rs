@@ -3,11 +3,13 @@
 use crate::sampling::SamplingParams;
 use serde::Serialize;
 
+pub use crate::sampling::{PositionLogprobs, TokenLogprob};
+
 /// The text or the tokens to continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {
     /// Text; tokenised with the model's own BOS rules, and with special tokens
-    /// written in it taken for what they are.
+    /// written in it taken for what they are, unless [`Request::parse_special`] is off.
     Text(String),
     /// Token ids, used as they are.
     Tokens(Vec<u32>),
@@ -40,6 +42,10 @@ pub struct Request {
     pub prompt: Prompt,
     /// How.
     pub params: SamplingParams,
+    /// Whether the text of a special token in a prompt's text is that token; on unless
+    /// said. Off, it is text like any other: for prompts that strangers write. Has no
+    /// bearing on prompts that are tokens.
+    pub parse_special: bool,
     /// Report the last prompt position's logits and hidden norms.
     pub diagnostics: bool,
 }
@@ -51,6 +57,7 @@ impl Request {
             request_id: String::new(),
             prompt: prompt.into(),
             params: SamplingParams::default(),
+            parse_special: true,
             diagnostics: false,
         }
     }
@@ -66,6 +73,13 @@ impl Request {
     #[must_use]
     pub fn with_params(mut self, params: SamplingParams) -> Self {
         self.params = params;
+        self
+    }
+
+    /// The same request, taking the text of special tokens for text.
+    #[must_use]
+    pub fn without_special_tokens(mut self) -> Self {
+        self.parse_special = false;
         self
     }
 
@@ -99,25 +113,6 @@ pub enum StopReason {
     Token(u32),
     /// One of `stop`.
     Text(String),
-}
-
-/// Log-probability (natural) of one token, after nothing but a softmax over the
-/// model's own logits.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct TokenLogprob {
-    /// The token.
-    pub token_id: u32,
-    /// Its log-probability.
-    pub logprob: f32,
-}
-
-/// Log-probabilities at one position.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PositionLogprobs {
-    /// The token that stands there.
-    pub chosen: TokenLogprob,
-    /// The most likely ones, best first; as many as were asked for.
-    pub top: Vec<TokenLogprob>,
 }
 
 /// One answer.

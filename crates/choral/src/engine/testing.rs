@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 use std::collections::HashMap;
 
 /// The fake model's number of layers.
-pub const FAKE_LAYERS: usize = 2;
+pub(crate) const FAKE_LAYERS: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
@@ -26,7 +26,7 @@ const EMPTY: Slot = Slot {
 
 /// Something that goes wrong when a certain token is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The logits at that token's position are NaN.
     NanLogits,
     /// The step fails.
@@ -37,7 +37,7 @@ pub enum Fault {
 
 /// An executor whose logits are a hash of each sequence's tokens.
 #[derive(Debug)]
-pub struct FakeExecutor {
+pub(crate) struct FakeExecutor {
     vocab_size: usize,
     memory: Vec<[Slot; BLOCK_TOKENS]>,
     faults: HashMap<u32, Fault>,
@@ -46,29 +46,31 @@ pub struct FakeExecutor {
 
 /// Holds an executor at the start of each step.
 #[derive(Debug)]
-pub struct Gate {
+pub(crate) struct Gate {
     arrivals: Receiver<()>,
     permits: Sender<()>,
 }
 
 impl Gate {
     /// Waits until a step has arrived at the gate.
-    pub fn wait_for_step(&self) {
+    pub(crate) fn wait_for_step(&self) {
         let _ = self.arrivals.recv();
     }
 
     /// Lets one step through, now or when it comes.
-    pub fn permit_step(&self) {
+    pub(crate) fn permit_step(&self) {
         let _ = self.permits.send(());
     }
 
     /// Takes the gate away: this and all later steps run freely.
-    pub fn open(self) {}
+    pub(crate) fn open(self) {
+        drop(self);
+    }
 }
 
 impl FakeExecutor {
     /// An executor with `num_blocks` blocks and `vocab_size` tokens.
-    pub fn new(num_blocks: usize, vocab_size: usize) -> Self {
+    pub(crate) fn new(num_blocks: usize, vocab_size: usize) -> Self {
         Self {
             vocab_size,
             memory: vec![[EMPTY; BLOCK_TOKENS]; num_blocks],
@@ -79,14 +81,14 @@ impl FakeExecutor {
 
     /// Lets `fault` happen whenever `token` is run.
     #[must_use]
-    pub fn with_fault(mut self, token: u32, fault: Fault) -> Self {
+    pub(crate) fn with_fault(mut self, token: u32, fault: Fault) -> Self {
         self.faults.insert(token, fault);
         self
     }
 
     /// Holds every step until the gate lets it through.
     #[must_use]
-    pub fn with_gate(mut self) -> (Self, Gate) {
+    pub(crate) fn with_gate(mut self) -> (Self, Gate) {
         let (arrive, arrivals) = crossbeam_channel::unbounded();
         let (permits, permitted) = crossbeam_channel::unbounded();
         self.gate = Some((arrive, permitted));
@@ -170,12 +172,12 @@ impl Executor for FakeExecutor {
 }
 
 /// The logits that follow `tokens`.
-pub fn fake_logits(tokens: &[u32], vocab_size: usize) -> Vec<f32> {
+pub(crate) fn fake_logits(tokens: &[u32], vocab_size: usize) -> Vec<f32> {
     logits_of(state_of(tokens), vocab_size)
 }
 
 /// The hidden norms at the last of `tokens`.
-pub fn fake_hidden_l2(tokens: &[u32]) -> Vec<f32> {
+pub(crate) fn fake_hidden_l2(tokens: &[u32]) -> Vec<f32> {
     hidden_of(state_of(tokens)).to_vec()
 }
 
@@ -235,7 +237,7 @@ fn rows(batch: &Batch) -> impl Iterator<Item = Row<'_>> {
 /// Says what is wrong with a batch, if anything is: rows without tokens, padding,
 /// positions that are not consecutive, tables too short or too long, blocks outside
 /// of the pool, and blocks that one row writes and another one holds.
-pub fn check_batch(batch: &Batch, num_blocks: usize) -> Result<(), String> {
+pub(crate) fn check_batch(batch: &Batch, num_blocks: usize) -> Result<(), String> {
     let num_tokens = batch.token_ids.len();
     let ends_at =
         |cu: &[u32], end: usize| cu.first() == Some(&0) && cu.last() == Some(&(end as u32));

@@ -113,6 +113,16 @@ impl Answer {
         }
     }
 
+    /// How many of the outputs ended because prompt and answer filled a context of
+    /// `max_model_len` tokens.
+    pub fn num_ended_by_context(&self, max_model_len: usize) -> usize {
+        let is_full = |choice: &&Choice| {
+            let num_tokens = self.usage.prompt_tokens + choice.token_ids.len() as u64;
+            choice.finish_reason == FinishReason::Length && num_tokens >= max_model_len as u64
+        };
+        self.outputs.iter().filter(is_full).count()
+    }
+
     /// The answer to `row`, of which `output` came. `token_text` gives the text of
     /// a token.
     ///

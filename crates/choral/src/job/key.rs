@@ -1,12 +1,8 @@
 //! What identifies a row from one run of a job to the next.
 
+use crate::sampling::SEED_BITS;
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-
-/// Seeds stay below this, so that readers of JSON that keep numbers as doubles do
-/// not round them.
-const SEED_BITS: u32 = 53;
 
 /// A row's name: its `custom_id`, or its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,10 +54,4 @@ impl fmt::Display for RowKey {
             Self::Row(row) => write!(f, "row-{row}"),
         }
     }
-}
-
-/// A seed from the system's entropy, below 2^53.
-pub fn fresh_seed() -> u64 {
-    // The hasher's keys are random; hashing nothing makes a number of them.
-    RandomState::new().hash_one(std::time::SystemTime::now()) >> (u64::BITS - SEED_BITS)
 }

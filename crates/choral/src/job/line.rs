@@ -4,40 +4,52 @@ use std::io::{self, BufRead, Read};
 
 /// Longest line that is read, in bytes. A longer one is skipped and is an error
 /// of its row.
-pub(super) const MAX_LINE_BYTES: usize = 16 << 20;
+const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// Why a line has no text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum LineFault {
+#[non_exhaustive]
+pub enum LineFault {
+    /// Longer than what is read.
     #[error("the line is longer than {max} bytes")]
-    TooLong { max: usize },
+    TooLong {
+        /// The limit.
+        max: usize,
+    },
+    /// Not text.
     #[error("the line is not UTF-8: byte {offset} cannot stand there")]
-    NotUtf8 { offset: usize },
+    NotUtf8 {
+        /// The first byte that is no part of a character.
+        offset: usize,
+    },
 }
 
 /// One line without its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub struct Line {
     /// From 1.
-    pub(super) number: u64,
-    pub(super) text: Result<String, LineFault>,
+    pub number: u64,
+    /// Without `\n` or `\r\n`.
+    pub text: Result<String, LineFault>,
 }
 
 /// Reads lines that end in `\n` or `\r\n`; a byte order mark at the beginning is
 /// no part of the first.
 #[derive(Debug)]
-pub(super) struct Lines<R> {
+pub struct Lines<R> {
     reader: R,
     num_read: u64,
     max_bytes: usize,
 }
 
 impl<R: BufRead> Lines<R> {
-    pub(super) fn new(reader: R) -> Self {
+    /// Lines of up to 16 MiB.
+    pub fn new(reader: R) -> Self {
         Self::with_limit(reader, MAX_LINE_BYTES)
     }
 
-    pub(super) fn with_limit(reader: R, max_bytes: usize) -> Self {
+    /// Lines of up to `max_bytes`; a longer one is skipped and is a [`LineFault`].
+    pub fn with_limit(reader: R, max_bytes: usize) -> Self {
         Self {
             reader,
             num_read: 0,

@@ -22,9 +22,10 @@ mod tests;
 pub use answer::{
     Answer, Choice, PromptTokensDetails, Timings, TokenAlternative, TokenEntry, Usage,
 };
-pub use key::{RowKey, fresh_seed};
+pub use key::RowKey;
+pub use line::{Line, LineFault, Lines};
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
 pub use row::{
     ChatInput, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowReader, RowWork,
 };
-pub use run::{Job, JobError, JobLimits, JobSummary, Render, Sink, Stop, token_text};
+pub use run::{Job, JobError, JobLimits, JobSummary, Render, Sink, Stop};

@@ -5,6 +5,7 @@ use super::line::{Line, LineFault, Lines};
 use super::parameter::{ParameterError, excerpt, set_parameter};
 use crate::engine::request::Prompt;
 use crate::sampling::SamplingParams;
+use crate::text::TemplateInput;
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -25,12 +26,17 @@ pub enum InputFormat {
 
 impl InputFormat {
     /// What a file's first bytes look like: JSONL if the first that is no white
-    /// space is `{`.
-    pub fn sniff(first: &[u8]) -> Self {
+    /// space is `{`. `None` for the beginning of a JSON array, which is neither.
+    pub fn sniff(first: &[u8]) -> Option<Self> {
         let first = first.strip_prefix("\u{feff}".as_bytes()).unwrap_or(first);
-        match first.trim_ascii_start().first() {
-            Some(b'{') => Self::Jsonl,
-            _ => Self::Text,
+        match first.trim_ascii_start() {
+            [b'{', ..] => Some(Self::Jsonl),
+            // A prompt may well begin with `[INST]`.
+            [b'[', rest @ ..] => match rest.trim_ascii_start().first() {
+                None | Some(b'{' | b'[' | b'"' | b']') => None,
+                Some(_) => Some(Self::Text),
+            },
+            _ => Some(Self::Text),
         }
     }
 }
@@ -143,6 +149,18 @@ impl ChatInput {
             tools: None,
             add_generation_prompt: true,
             kwargs: Map::new(),
+        }
+    }
+}
+
+impl From<&ChatInput> for TemplateInput {
+    fn from(input: &ChatInput) -> Self {
+        Self {
+            messages: Value::Array(input.messages.clone()),
+            tools: input.tools.clone().map(Value::Array),
+            add_generation_prompt: input.add_generation_prompt,
+            kwargs: input.kwargs.clone(),
+            now: None,
         }
     }
 }

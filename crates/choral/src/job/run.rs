@@ -372,7 +372,7 @@ impl Run<'_, '_> {
         let answer = Answer::new(
             row,
             output,
-            &|id| token_text(engine, id),
+            &|id| engine.token_text(id),
             self.job.with_timings,
         );
         self.note(&answer);
@@ -404,14 +404,6 @@ impl Run<'_, '_> {
 enum Refusal {
     Row(RowError),
     Job(SubmitError),
-}
-
-/// The text that a token adds; what is no UTF-8 shows as U+FFFD.
-pub fn token_text(engine: &Engine, token_id: u32) -> String {
-    let bytes = engine
-        .tokenizer()
-        .and_then(|tokenizer| tokenizer.token_bytes(token_id));
-    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 
 fn with_causes(error: &dyn Error) -> String {

@@ -22,7 +22,8 @@ pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
 pub use spec::{DecoderSpec, RopeScaling, RopeSpec, Stored};
 
-use choral_formats::{Dtype, FormatError, ModelFile, TensorSource};
+pub use choral_formats::ModelFile;
+use choral_formats::{Dtype, FormatError, TensorSource};
 use choral_kernels::Isa;
 use choral_kernels::matmul::Element;
 use std::path::PathBuf;
@@ -171,7 +172,37 @@ pub enum ModelError {
         /// Bytes that the process may still take.
         left: u64,
     },
-    /// A limit of a step that cannot be.
+    /// Weights leave too little memory for the largest step.
+    #[error(
+        "steps of {tokens} tokens and {sequences} sequences take {needed} bytes, but weights leave {left}"
+    )]
+    StepMemory {
+        /// Bytes of activations and logits.
+        needed: u64,
+        /// Most tokens in a step.
+        tokens: usize,
+        /// Most sequences in a step.
+        sequences: usize,
+        /// Bytes that the weights leave.
+        left: u64,
+    },
+    /// Weights and steps leave too little memory for keys and values.
+    #[error("keys and values take {needed} bytes, but weights and steps leave {left}")]
+    KvMemory {
+        /// Bytes of all blocks.
+        needed: u64,
+        /// Bytes that weights and steps leave.
+        left: u64,
+    },
+    /// The operating system refused a thread.
+    #[error("cannot start {threads} compute threads")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A limit that cannot be.
     #[error("`{name}` is {found}, expected {expected}")]
     Limit {
         /// The limit's name.

@@ -5,19 +5,10 @@
 //! allocates nothing, so a model can be planned for without its weights.
 
 use super::{DecoderSpec, KvType, KvTypes, ModelError, Numeric, loader};
-use crate::engine::EngineConfig;
 use crate::engine::batch::BLOCK_TOKENS;
+use crate::engine::{DEFAULT_BATCHED_TOKENS, DEFAULT_SEQS, EngineConfig};
 use choral_formats::ModelFile;
 use choral_kernels::matmul::PackedMatrix;
-
-/// Most sequences that are run together unless more are asked for. A step of
-/// that many rows reads each weight once for all of them; more rows only make
-/// every one of them wait longer.
-const AUTO_SEQS: usize = 256;
-
-/// Tokens in a step unless another number is asked for: enough rows for prompts
-/// to be bound by arithmetic, few enough to keep decoding rows moving.
-const AUTO_BATCHED_TOKENS: usize = 512;
 
 /// A running sequence is taken to need at least this many tokens: with room for
 /// fewer, starting it would only push another one out.
@@ -36,6 +27,8 @@ pub struct PlanOptions {
     pub max_num_seqs: Option<usize>,
     /// Most tokens in a step.
     pub max_num_batched_tokens: Option<usize>,
+    /// Most tokens of one sequence in a step; `None`: all of a step.
+    pub prefill_chunk: Option<usize>,
     /// Bytes for keys and values; `None`: half of what weights and steps leave,
     /// and no more than could ever be used.
     pub kv_bytes: Option<u64>,
@@ -79,6 +72,8 @@ pub struct EnginePlan {
     pub max_num_seqs: usize,
     /// Most tokens in a step; at least `max_num_seqs`.
     pub max_num_batched_tokens: usize,
+    /// Most tokens of one sequence in a step.
+    pub prefill_chunk: usize,
 }
 
 impl EnginePlan {
@@ -170,8 +165,9 @@ impl DecoderSpec {
     /// [`packed_weight_bytes`](Self::packed_weight_bytes)), steps, and keys and values.
     ///
     /// # Errors
-    /// If the weights do not fit, if a limit that was asked for makes no sense, or
-    /// if there is no room for one sequence of the context asked for.
+    /// If weights, steps, or keys and values do not fit, if a limit that was asked for
+    /// makes no sense, or if there is no room for one sequence of the context asked
+    /// for.
     pub fn plan(
         &self,
         numeric: Numeric,
@@ -201,7 +197,13 @@ impl DecoderSpec {
         let context = options.context.unwrap_or(self.max_context);
         let kv_types = options.kv_types(numeric);
         let kv_block_bytes = self.kv_block_bytes(kv_types);
-        let spare = left.saturating_sub(step_bytes);
+        let spare = left.checked_sub(step_bytes);
+        let spare = spare.ok_or(ModelError::StepMemory {
+            needed: step_bytes,
+            tokens: max_num_batched_tokens,
+            sequences: max_num_seqs,
+            left,
+        })?;
         let kv_bytes = options.kv_bytes.unwrap_or(spare / 2);
         let useful = max_num_seqs.saturating_mul(context.div_ceil(BLOCK_TOKENS));
         let most = useful.min(u32::MAX as usize);
@@ -214,6 +216,13 @@ impl DecoderSpec {
                 budget: kv_bytes,
                 found: kv_tokens,
                 needed,
+            });
+        }
+        let needed = kv_block_bytes.saturating_mul(num_kv_blocks as u64);
+        if needed > spare {
+            return Err(ModelError::KvMemory {
+                needed,
+                left: spare,
             });
         }
         if options.max_num_seqs.is_none() {
@@ -232,6 +241,7 @@ impl DecoderSpec {
             context_cut_to_memory: kv_tokens < context,
             max_num_seqs,
             max_num_batched_tokens,
+            prefill_chunk: options.prefill_chunk.unwrap_or(max_num_batched_tokens),
         })
     }
 
@@ -244,19 +254,26 @@ impl DecoderSpec {
             found,
         };
         let (seqs, tokens) = (options.max_num_seqs, options.max_num_batched_tokens);
-        if let Some(found) = seqs.filter(|&n| n == 0 || n > u32::MAX as usize) {
-            let expected = "1 to 4294967295".to_owned();
-            return Err(limit("max_num_seqs", expected, found));
+        // Positions are 32 bits wide, and signed in some formats.
+        let most = i32::MAX as usize;
+        for (name, asked) in [
+            ("max_num_seqs", seqs),
+            ("max_num_batched_tokens", tokens),
+            ("prefill_chunk", options.prefill_chunk),
+        ] {
+            if let Some(found) = asked.filter(|n| !(1..=most).contains(n)) {
+                return Err(limit(name, format!("1 to {most}"), found));
+            }
         }
         let least = seqs.unwrap_or(1);
-        if let Some(found) = tokens.filter(|&n| n < least || n > u32::MAX as usize) {
+        if let Some(found) = tokens.filter(|&n| n < least) {
             let expected = format!("at least {least}, a token for each sequence");
             return Err(limit("max_num_batched_tokens", expected, found));
         }
         let asked_seqs = seqs;
-        let seqs = |tokens| asked_seqs.unwrap_or(AUTO_SEQS.min(tokens));
+        let seqs = |tokens| asked_seqs.unwrap_or(DEFAULT_SEQS.min(tokens));
         let tokens = tokens.unwrap_or_else(|| {
-            let mut tokens = AUTO_BATCHED_TOKENS.max(least);
+            let mut tokens = DEFAULT_BATCHED_TOKENS.max(least);
             while tokens / 2 >= least.max(BLOCK_TOKENS)
                 && self.largest_step(tokens, seqs(tokens)) > left / 4
             {

@@ -1,5 +1,8 @@
 //! Reads how rotary frequencies are scaled, from either file format.
 
+#[cfg(test)]
+mod tests;
+
 use super::hyper::{Hyper, Key, Source};
 use super::{ModelError, RopeScaling};
 use choral_formats::JsonObject;
@@ -15,27 +18,44 @@ fn yarn_attention_factor(factor: f64) -> f64 {
 
 /// Base and scaling of a GGUF file. Llama 3's factors are a tensor there, which
 /// the loader finds.
+///
+/// A file that states no type is scaled linearly if it has a factor, which files from
+/// before the types have under another name. (llama.cpp, `load_hparams`.)
 pub(super) fn from_gguf(hyper: &Hyper<'_>) -> Result<(f64, RopeScaling), ModelError> {
     const KIND: Key = Key::gguf("rope.scaling.type");
     const FACTOR: Key = Key::gguf("rope.scaling.factor");
+    const OLD_FACTOR: Key = Key::gguf("rope.scale_linear");
     const CONTEXT: Key = Key::gguf("rope.scaling.original_context_length");
     let number = |key| Ok::<_, ModelError>(hyper.f32(key)?.map(f64::from));
     let theta = number(Key::gguf("rope.freq_base"))?.unwrap_or(10_000.0);
     let Source::Gguf { file, .. } = hyper.source else {
         return Ok((theta, RopeScaling::None));
     };
-    let factor = || {
-        let factor = number(FACTOR)?.ok_or_else(|| hyper.missing(FACTOR))?;
+    let positive = |key, factor: f64| {
         if factor.is_finite() && factor > 0.0 {
             return Ok(factor);
         }
-        Err(hyper.invalid(FACTOR, "a positive number", factor))
+        Err(hyper.invalid(key, "a positive number", factor))
+    };
+    let linear = || {
+        let (key, factor) = match number(FACTOR)? {
+            Some(factor) => (FACTOR, factor),
+            None => (OLD_FACTOR, number(OLD_FACTOR)?.unwrap_or(0.0)),
+        };
+        Ok::<_, ModelError>(match factor {
+            // Both mean that there is none.
+            0.0 | 1.0 => RopeScaling::None,
+            factor => RopeScaling::Linear {
+                factor: positive(key, factor)?,
+            },
+        })
     };
     let scaling = match file.metadata().optional::<&str>(&hyper.name(KIND))? {
-        None | Some("none") => RopeScaling::None,
-        Some("linear") => RopeScaling::Linear { factor: factor()? },
+        Some("none") => RopeScaling::None,
+        None | Some("linear") => linear()?,
         Some("yarn") => {
-            let factor = factor()?;
+            let factor = number(FACTOR)?.ok_or_else(|| hyper.missing(FACTOR))?;
+            let factor = positive(FACTOR, factor)?;
             let original = hyper
                 .usize(CONTEXT)?
                 .ok_or_else(|| hyper.missing(CONTEXT))?;

@@ -5,7 +5,26 @@ use super::dist::check_row;
 use super::dist::select::{Entry, best_first, max, top_k_of_row};
 use super::explog::{exp_nonpositive, ln, sum};
 use super::sampler::SamplerScratch;
-use crate::engine::request::{PositionLogprobs, TokenLogprob};
+use serde::Serialize;
+
+/// Log-probability (natural) of one token, after nothing but a softmax over the
+/// model's own logits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TokenLogprob {
+    /// The token.
+    pub token_id: u32,
+    /// Its log-probability.
+    pub logprob: f32,
+}
+
+/// Log-probabilities at one position.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PositionLogprobs {
+    /// The token that stands there.
+    pub chosen: TokenLogprob,
+    /// The most likely ones, best first; as many as were asked for.
+    pub top: Vec<TokenLogprob>,
+}
 
 /// Log-probabilities (natural, of the softmax over `logits` as they are) of
 /// `token_id` and of the `num_top` likeliest tokens, best first, ties by lower

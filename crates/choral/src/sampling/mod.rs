@@ -55,9 +55,10 @@ mod tests;
 struct Guide;
 
 pub use error::SampleError;
-pub use logprobs::position_logprobs;
+pub use logprobs::{PositionLogprobs, TokenLogprob, position_logprobs};
 pub use params::SamplingParams;
-pub use rng::{Rng, philox4x32, uniform};
+pub(crate) use rng::SEED_BITS;
+pub use rng::{Rng, fresh_seed, philox4x32, uniform};
 pub use sampler::{SampleContext, Sampled, Sampler, SamplerScratch};
 pub use strategy::{Combination, SamplingStrategy, sample_token};
 pub use validate::ParamError;

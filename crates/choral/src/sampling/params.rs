@@ -27,10 +27,12 @@ pub struct SamplingParams {
     /// Answers per prompt, 1 to [`MAX_N`](Self::MAX_N). Choice `i` draws from the
     /// random stream `(seed, i)`.
     pub n: u32,
-    /// Most new tokens per answer; `None`: until the context is full.
+    /// Most new tokens per answer; `None`: until the context is full, which ends an
+    /// answer in any case, with the same finish reason.
     pub max_tokens: Option<u32>,
     /// The model's end-of-sequence tokens and `stop_token_ids` are banned before
-    /// this many new tokens; at most `max_tokens`. Stop strings are not held back.
+    /// this many new tokens; at most `max_tokens`. A stop string that is complete
+    /// within them does not end the answer; one that only begins there does.
     pub min_tokens: u32,
     /// Divides the logits: below 1 favours likely tokens, above 1 evens them out.
     /// 0 is greedy: the likeliest token (the lowest id of equals), and the

@@ -9,6 +9,19 @@
 //! `[position low, position high, choice, 0]`; a uniform number is made of the
 //! first two output words (see [`uniform`]).
 
+use std::hash::{BuildHasher, RandomState};
+use std::time::Instant;
+
+/// Seeds that are made up have this many bits, so that readers of JSON that keep
+/// numbers as doubles do not round them.
+pub(crate) const SEED_BITS: u32 = 53;
+
+/// A seed from the system's entropy, below 2^53.
+pub fn fresh_seed() -> u64 {
+    // The hasher's keys are random.
+    RandomState::new().hash_one(Instant::now()) >> (u64::BITS - SEED_BITS)
+}
+
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 /// Added to the key after each round: the golden ratio and sqrt(3) - 1.
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];

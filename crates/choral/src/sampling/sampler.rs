@@ -6,10 +6,9 @@
 //! sampled on any thread in any order.
 
 use super::dist::{Candidates, Filter, check_row, edit, select};
-use super::logprobs::position_logprobs;
+use super::logprobs::{PositionLogprobs, position_logprobs};
 use super::rng::uniform;
 use super::{SampleError, SamplingParams};
-use crate::engine::request::PositionLogprobs;
 use std::sync::Arc;
 
 /// How one choice of one request draws its tokens.

@@ -81,13 +81,33 @@ impl StopMatcher {
                 };
             }
         }
+        StopPush {
+            emit: self.hold(text),
+            matched: None,
+        }
+    }
+
+    /// Adds a piece of text in which no stop string can end, and returns the text
+    /// that is certain by now. One that begins in it may end in a later piece.
+    pub fn push_without_end(&mut self, text: &str) -> String {
+        if self.matched {
+            return String::new();
+        }
+        for &byte in text.as_bytes() {
+            for stop in &mut self.stops {
+                stop.step(byte);
+            }
+        }
+        self.hold(text)
+    }
+
+    /// Adds text that all stops have seen, and lets go of what none of them can
+    /// still become part of.
+    fn hold(&mut self, text: &str) -> String {
         self.held.push_str(text);
         let held_back = self.stops.iter().map(|stop| stop.len).max().unwrap_or(0);
         let keep = self.held.split_off(self.held.len() - held_back);
-        StopPush {
-            emit: std::mem::replace(&mut self.held, keep),
-            matched: None,
-        }
+        std::mem::replace(&mut self.held, keep)
     }
 
     /// Ends the stream; returns the text that was held back.

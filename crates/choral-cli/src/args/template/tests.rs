@@ -1,63 +1,19 @@
-//! Templates by name, against the formats that their models document.
+//! What is asked for, and what is told first.
 
-use super::{NAMED, TemplateArgs, named_or_text};
+use super::{TemplateArgs, template};
 use choral::text::{ChatTemplate, TemplateInput};
 use serde_json::{Value, json};
 
-#[track_caller]
-fn check(name: &str, expected: &str) {
-    let source = named_or_text(name).expect("a name that is known");
-    let special = [("bos_token", "<s>"), ("eos_token", "</s>")];
-    let special = special.map(|(name, token)| (name.to_owned(), token.to_owned()));
-    let template = ChatTemplate::new(source, special.into()).expect("it parses");
-    let input = TemplateInput {
-        messages: json!([
-            {"role": "system", "content": "Be kind."},
-            {"role": "user", "content": "Hi"},
-        ]),
-        add_generation_prompt: true,
-        ..TemplateInput::default()
-    };
-    assert_eq!(template.render(&input).expect("it renders"), expected);
-}
-
-#[test]
-fn chatml_is_what_qwen_was_trained_on() {
-    check(
-        "chatml",
-        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n\
-         <|im_start|>assistant\n",
-    );
-}
-
-#[test]
-fn zephyr_is_what_tinyllama_chat_was_trained_on() {
-    check(
-        "zephyr",
-        "<|system|>\nBe kind.</s>\n<|user|>\nHi</s>\n<|assistant|>\n",
-    );
-}
-
-#[test]
-fn llama3_is_what_llama_3_was_trained_on() {
-    check(
-        "llama3",
-        "<s><|start_header_id|>system<|end_header_id|>\n\nBe kind.<|eot_id|>\
-         <|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>\
-         <|start_header_id|>assistant<|end_header_id|>\n\n",
-    );
-}
-
 #[test]
 fn a_text_with_jinja_in_it_is_no_name() {
-    assert_eq!(
-        named_or_text("{{ messages }}").expect("text"),
-        "{{ messages }}"
-    );
-    let error = named_or_text("chatlm")
+    let text = template("{{ messages[0].content }}", [].into()).expect("text");
+    let input = TemplateInput::new(vec![json!({"role": "user", "content": "Hi"})]);
+    assert_eq!(text.render(&input).expect("renders"), "Hi");
+    assert!(template("chatml", [].into()).is_ok());
+    let error = template("chatlm", [].into())
         .expect_err("no such name")
         .to_string();
-    for (name, _) in NAMED {
+    for name in ChatTemplate::names() {
         assert!(error.contains(name), "{error}");
     }
 }

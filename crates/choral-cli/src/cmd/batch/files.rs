@@ -17,6 +17,8 @@ const MAX_COUNTED_BYTES: u64 = 1 << 30;
 pub(super) struct Input {
     pub(super) reader: Box<dyn BufRead + Send>,
     pub(super) format: InputFormat,
+    /// Neither an option nor the name said so: the content looked like it.
+    pub(super) is_format_guessed: bool,
     /// Rows in it, if they could be counted.
     pub(super) num_rows: Option<u64>,
 }
@@ -25,7 +27,9 @@ impl Input {
     /// Opens `path`, or standard input for `-`. The format is the one that is given,
     /// or that of the name, or that of the first bytes.
     pub(super) fn open(path: &Path, format: Option<InputFormat>) -> Result<Self> {
-        let opened = || -> io::Result<Self> {
+        let named = format.or_else(|| format_of_name(path));
+        let is_json_by_name = named.is_none() && has_extension(path, &["json"]);
+        let opened = || -> Result<Self> {
             let (mut reader, num_rows): (Box<dyn BufRead + Send>, _) = if is_stdio(path) {
                 (Box::new(BufReader::new(io::stdin())), None)
             } else {
@@ -33,13 +37,20 @@ impl Input {
                 let num_rows = count_rows(&mut file)?;
                 (Box::new(BufReader::new(file)), num_rows)
             };
-            let format = match format.or_else(|| format_of_name(path)) {
+            let format = match named {
                 Some(format) => format,
-                None => InputFormat::sniff(reader.fill_buf()?),
+                None => InputFormat::sniff(reader.fill_buf()?)
+                    .filter(|_| !is_json_by_name)
+                    .context(
+                        "expected a prompt or a JSON object on each line, found one JSON document; \
+                         `jq -c '.[]'` makes lines of an array, and --input-format jsonl or txt \
+                         reads the lines as they are",
+                    )?,
             };
             Ok(Self {
                 reader,
                 format,
+                is_format_guessed: named.is_none(),
                 num_rows,
             })
         };
@@ -123,12 +134,20 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 }
 
 fn format_of_name(path: &Path) -> Option<InputFormat> {
-    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-    match extension.as_str() {
-        "txt" | "text" => Some(InputFormat::Text),
-        "jsonl" | "ndjson" => Some(InputFormat::Jsonl),
-        _ => None,
+    if has_extension(path, &["txt", "text"]) {
+        Some(InputFormat::Text)
+    } else if has_extension(path, &["jsonl", "ndjson"]) {
+        Some(InputFormat::Jsonl)
+    } else {
+        None
     }
+}
+
+fn has_extension(path: &Path, names: &[&str]) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    names
+        .iter()
+        .any(|name| extension.eq_ignore_ascii_case(name))
 }
 
 /// Counts the lines of a file that are not blank, and goes back to its beginning.

@@ -1,8 +1,12 @@
 //! `choral debug sample-dist`: what sampling leaves of a row of logits.
 
+mod protocol;
+#[cfg(test)]
+mod tests;
+
 use crate::cmd::jsonl::{self, Lines};
 use anyhow::Context as _;
-use choral::sampling::dist::sample_dist;
+use protocol::sample_dist;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::ExitCode;

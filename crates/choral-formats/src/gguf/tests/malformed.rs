@@ -196,10 +196,18 @@ fn tensor_descriptions() {
             &format!("tensor `t`: dimension 1: expected 1 to 2^63 - 1, found {dim}"),
         );
     }
-    for kind in [4, 5, 31, 100, u32::MAX] {
+    let types = "F32, F16, BF16, F64, I8, I16, I32, I64, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q8_1, \
+         Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ1_S, \
+         IQ1_M, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, MXFP4, NVFP4, Q1_0, Q2_0";
+    for (kind, note) in [
+        (4, " (Q4_2, which ggml has removed: convert again)"),
+        (31, " (Q4_0_4_4, which ggml has removed: convert again)"),
+        (100, ""),
+        (u32::MAX, ""),
+    ] {
         check(
             tensor(b"t", &[1], kind, 0),
-            &format!("tensor `t`: type: expected a ggml type in use, found type {kind}"),
+            &format!("tensor `t`: type: expected one of {types}, found type {kind}{note}"),
         );
     }
     check(

@@ -64,6 +64,28 @@ fn prompt_logits_that_are_not_numbers_end_the_request() {
 }
 
 #[test]
+fn a_score_that_fails_in_the_last_step_is_no_success() {
+    let engine = start(executor().with_fault(BAD, Fault::NanLogits));
+    // With 0 and 1 tokens, the step that scores the prompt also ends the answers.
+    for (max_tokens, n) in [(0, 1), (0, 3), (1, 1), (1, 3), (2, 3)] {
+        let params = SamplingParams {
+            prompt_logprobs: Some(0),
+            n,
+            ..exactly(max_tokens)
+        };
+        let outputs = engine.generate([vec![1, BAD, 2, 3]], &params);
+        let output = outputs[0].as_ref().expect("accepted");
+        assert_eq!(output.outputs.len(), n as usize);
+        for answer in &output.outputs {
+            assert_eq!(answer.finish_reason, FinishReason::Error, "{max_tokens}");
+            let error = answer.error.as_deref().expect("errors are named");
+            assert!(error.contains("NaN"), "{error}");
+        }
+    }
+    assert_eq!(engine.metrics().kv_blocks_used, 0);
+}
+
+#[test]
 fn a_fault_of_the_executor_ends_that_steps_sequences_and_no_others() {
     for (fault, says) in [(Fault::Error, "cursed"), (Fault::Panic, "haunted")] {
         let (executor, gate) = executor().with_fault(BAD, fault).with_gate();

@@ -153,6 +153,49 @@ fn stop_strings_are_not_looked_for_in_the_first_min_tokens() {
 }
 
 #[test]
+fn a_stop_string_may_begin_in_the_first_min_tokens() {
+    let engine = start(executor());
+    let prompt = vec![3, 1, 4];
+    // Else `min_tokens` would ban it, and the answers be others.
+    let free = SamplingParams {
+        banned_token_ids: vec![END],
+        ..exactly(40)
+    };
+    let token_ids = alone(&prompt, &free, 0);
+    let mut num_checked = 0;
+    for at in 0..38 {
+        // It begins with token `at` and ends with the one behind.
+        let stop = text_of(&token_ids[at..at + 2]);
+        let before = text_of(&token_ids[..at]);
+        let whole = text_of(&token_ids[..at + 2]);
+        let is_new = !text_of(&token_ids[..=at]).contains(&stop);
+        if stop.contains('\u{fffd}') || !is_new || whole != format!("{before}{stop}") {
+            continue;
+        }
+        num_checked += 1;
+        let generate = |min_tokens: usize| {
+            let params = SamplingParams {
+                stop: vec![stop.clone()],
+                min_tokens: min_tokens as u32,
+                ..free.clone()
+            };
+            let outputs = engine.generate([prompt.clone()], &params);
+            let output = outputs[0].as_ref().expect("accepted");
+            only(output).clone()
+        };
+        let spans = generate(at + 1);
+        assert_eq!(spans.finish_reason, FinishReason::Stop);
+        assert_eq!(spans.token_ids, token_ids[..at + 2]);
+        assert_eq!(spans.text, before);
+        let within = generate(at + 2);
+        assert!(within.token_ids.len() > at + 2);
+        // A match further on may overlap with it.
+        assert!(within.text.starts_with(&before));
+    }
+    assert!(num_checked > 10, "{num_checked}");
+}
+
+#[test]
 fn the_token_that_ends_an_answer_is_in_its_tokens_and_not_in_its_text() {
     let engine = start(executor());
     let prompt = vec![3, 1, 4];
@@ -294,4 +337,18 @@ fn a_prompt_that_was_seen_before_is_served_from_the_cache() {
     assert_eq!(metrics.prefix_hit_tokens, 48);
     assert_eq!(metrics.prefix_query_tokens, 100);
     assert_eq!(metrics.prompt_tokens, 52);
+}
+
+#[test]
+fn a_special_token_in_a_prompt_is_text_if_so_asked() {
+    let engine = start(executor());
+    let run = |request: Request| {
+        let stream = engine.submit(request.with_params(exactly(1)));
+        stream.expect("accepted").wait().prompt_token_ids
+    };
+    let text = "a<|end_of_text|>";
+    assert!(run(Request::new(text)).contains(&END));
+    let as_text = run(Request::new(text).without_special_tokens());
+    assert!(!as_text.contains(&END));
+    assert!(text_of(&as_text).ends_with(text), "{as_text:?}");
 }

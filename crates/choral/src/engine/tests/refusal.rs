@@ -120,9 +120,9 @@ fn limits_out_of_range_do_not_start_an_engine() {
     );
     assert_eq!(
         start(EngineConfig {
-            max_num_batched_tokens: 31,
+            max_num_batched_tokens: 255,
             ..default()
         }),
-        "`max_num_batched_tokens` is 31, expected at least 32"
+        "`max_num_batched_tokens` is 255, expected at least 256"
     );
 }

@@ -66,11 +66,24 @@ fn a_line_that_is_not_utf_8_says_where() {
 
 #[test]
 fn jsonl_begins_with_a_brace() {
-    assert_eq!(InputFormat::sniff(b" \n\t{\"prompt\""), InputFormat::Jsonl);
-    assert_eq!(
-        InputFormat::sniff("\u{feff}{".as_bytes()),
-        InputFormat::Jsonl
-    );
-    assert_eq!(InputFormat::sniff(b"[1]"), InputFormat::Text);
-    assert_eq!(InputFormat::sniff(b""), InputFormat::Text);
+    let jsonl = Some(InputFormat::Jsonl);
+    assert_eq!(InputFormat::sniff(b" \n\t{\"prompt\""), jsonl);
+    assert_eq!(InputFormat::sniff("\u{feff}{".as_bytes()), jsonl);
+    for text in ["[INST] Hi [/INST]", "[1] is a reference", "Once", ""] {
+        let found = InputFormat::sniff(text.as_bytes());
+        assert_eq!(found, Some(InputFormat::Text), "{text}");
+    }
+}
+
+#[test]
+fn a_json_array_is_neither_text_nor_jsonl() {
+    for text in [
+        "[\n  {\"prompt\": \"x\"}\n]",
+        "[\"x\"]",
+        "\u{feff} [ [1]]",
+        "[]",
+        "[",
+    ] {
+        assert_eq!(InputFormat::sniff(text.as_bytes()), None, "{text}");
+    }
 }

@@ -236,6 +236,70 @@ fn limits_asked_for_are_kept_or_refused() {
 }
 
 #[test]
+fn what_is_asked_for_is_held_against_the_memory() {
+    let spec = qwen25_half_billion();
+    let weights = spec.float_weight_bytes(Numeric::Bf16);
+    let refused = |options: &PlanOptions| {
+        let plan = try_plan(&spec, Numeric::Bf16, options, weights + GIB);
+        plan.expect_err("too much").to_string()
+    };
+    let kv = PlanOptions {
+        kv_bytes: Some(500 * GIB),
+        max_num_seqs: Some(256),
+        ..PlanOptions::default()
+    };
+    let error = refused(&kv);
+    assert!(
+        error.starts_with("keys and values take ") && error.contains("weights and steps leave"),
+        "{error}"
+    );
+    let step = PlanOptions {
+        max_num_seqs: Some(1_000_000),
+        max_num_batched_tokens: Some(1_000_000),
+        ..kv
+    };
+    let error = refused(&step);
+    assert!(
+        error.starts_with("steps of 1000000 tokens and 1000000 sequences take"),
+        "{error}"
+    );
+    // What could never be used is not held against anything.
+    let plenty = PlanOptions {
+        kv_bytes: Some(500 * GIB),
+        max_num_seqs: Some(2),
+        context: Some(1024),
+        ..PlanOptions::default()
+    };
+    let plan = plan(&spec, &plenty, weights + GIB);
+    assert_eq!(plan.kv_tokens(), 2 * 1024);
+}
+
+#[test]
+fn a_limit_wider_than_a_position_is_named() {
+    let most = |name: &str, found: usize| format!("`{name}` is {found}, expected 1 to 2147483647");
+    let refused = |options: &PlanOptions| {
+        let plan = try_plan(&tiny(), Numeric::F32, options, u64::MAX);
+        plan.expect_err("too wide").to_string()
+    };
+    let found = u32::MAX as usize;
+    let seqs = PlanOptions {
+        max_num_seqs: Some(found),
+        ..PlanOptions::default()
+    };
+    assert_eq!(refused(&seqs), most("max_num_seqs", found));
+    let tokens = PlanOptions {
+        max_num_batched_tokens: Some(usize::MAX),
+        ..PlanOptions::default()
+    };
+    assert_eq!(refused(&tokens), most("max_num_batched_tokens", usize::MAX));
+    let chunk = PlanOptions {
+        prefill_chunk: Some(0),
+        ..PlanOptions::default()
+    };
+    assert_eq!(refused(&chunk), most("prefill_chunk", 0));
+}
+
+#[test]
 fn what_is_planned_is_what_a_loaded_model_takes() {
     use crate::model::Model;
     use choral_kernels::{Compute, Isa};

@@ -7,10 +7,8 @@
 mod candidates;
 pub mod edit;
 mod filter;
-mod protocol;
 pub(crate) mod select;
 
 pub(crate) use candidates::check_row;
 pub use candidates::{Candidates, Remaining};
 pub use filter::Filter;
-pub use protocol::{DistError, sample_dist};

@@ -1,5 +1,5 @@
 use super::{draw, greedy, neutral, sample};
-use crate::engine::request::TokenLogprob;
+use crate::sampling::TokenLogprob;
 use crate::sampling::{
     SampleContext, SampleError, Sampler, SamplerScratch, SamplingParams, position_logprobs,
 };

@@ -44,6 +44,25 @@ fn naive(stops: &[String], include_stop: bool, text: &str) -> (String, Option<us
 }
 
 #[test]
+fn a_match_may_begin_but_not_end_in_text_without_end() {
+    let mut matcher = StopMatcher::new(&strings(&["abab", "x"]), false);
+    assert_eq!(matcher.push_without_end("xab"), "x");
+    assert_eq!(
+        matcher.push_without_end("ab"),
+        "ab",
+        "its end may begin another"
+    );
+    assert_eq!(
+        matcher.push("ab!"),
+        StopPush {
+            emit: String::new(),
+            matched: Some(0)
+        }
+    );
+    assert_eq!(matcher.push_without_end("more"), "");
+}
+
+#[test]
 fn text_that_may_begin_a_stop_string_is_held_back() {
     let mut matcher = StopMatcher::new(&strings(&["END"]), false);
     let emit = |emit: &str| StopPush {

@@ -5,11 +5,14 @@
 //! bounds on time and memory, so templates from strangers may be rendered in
 //! the process. Knows nothing of token ids.
 
+mod content;
+mod named;
 mod source;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
@@ -23,6 +26,8 @@ pub struct ChatTemplate {
     tool_use: Option<Template>,
     special_tokens: BTreeMap<String, String>,
     limits: RenderLimits,
+    /// Found out when it is first asked for.
+    goes_through_parts: OnceLock<bool>,
 }
 
 /// What a template is rendered with.
@@ -38,6 +43,17 @@ pub struct TemplateInput {
     pub kwargs: Map<String, Value>,
     /// What `strftime_now` sees; absent: the system clock, in UTC.
     pub now: Option<DateTime>,
+}
+
+impl TemplateInput {
+    /// Messages to be answered.
+    pub fn new(messages: Vec<Value>) -> Self {
+        Self {
+            messages: Value::Array(messages),
+            add_generation_prompt: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// A template that cannot be found, parsed or rendered.
@@ -75,6 +91,14 @@ pub enum TemplateError {
         /// The limit.
         message: String,
     },
+    /// A message's content holds something else than text.
+    #[error("message {message} has content of type `{found}`, expected text")]
+    Content {
+        /// Which message, from 0.
+        message: usize,
+        /// The part's type.
+        found: String,
+    },
     /// An extra variable has the name of one that choral sets.
     #[error("`{0}` cannot be given as a template argument: it is set already")]
     ReservedName(String),
@@ -108,6 +132,7 @@ impl ChatTemplate {
             tool_use: None,
             special_tokens,
             limits: RenderLimits::default(),
+            goes_through_parts: OnceLock::new(),
         })
     }
 

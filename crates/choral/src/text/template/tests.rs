@@ -166,3 +166,108 @@ fn a_template_file_wins_over_the_configuration() {
     );
     assert!(matches!(load(), Err(TemplateError::Source(_))));
 }
+
+#[test]
+fn content_in_parts_is_text_to_a_template_that_does_not_go_through_them() {
+    let conversation = || {
+        TemplateInput::new(vec![
+            json!({"role": "system", "content": "Be kind."}),
+            json!({"role": "user", "content": [
+                {"type": "text", "text": "What is"},
+                {"type": "text", "text": "{'type'}?"},
+            ]}),
+            json!({"role": "assistant", "content": null}),
+        ])
+    };
+    let plain = "{% for m in messages %}[{{ m.content }}]{% endfor %}";
+    let found = template(plain).render_chat(conversation());
+    assert_eq!(found.as_deref(), Ok("[Be kind.][What is\n{'type'}?][None]"));
+    let as_json = "{% for m in messages %}[{{ m.content | tojson }}]{% endfor %}";
+    let found = template(as_json).render_chat(conversation());
+    assert_eq!(
+        found.as_deref(),
+        Ok(r#"["Be kind."]["What is\n{'type'}?"][null]"#)
+    );
+    let only_text = "{% for m in messages %}{% if m.content is not none and m.content is not string %}\
+                     {{ raise_exception('text only') }}{% endif %}[{{ m.content }}]{% endfor %}";
+    let found = template(only_text).render_chat(conversation());
+    assert_eq!(found.as_deref(), Ok("[Be kind.][What is\n{'type'}?][None]"));
+    let goes_through = "{% for m in messages %}{% if m.content is string %}[{{ m.content }}]\
+                        {% else %}{% for p in m.content or [] %}<{{ p.text }}>{% endfor %}{% endif %}\
+                        {% endfor %}";
+    let found = template(goes_through).render_chat(conversation());
+    assert_eq!(found.as_deref(), Ok("[Be kind.]<What is><{'type'}?>"));
+}
+
+#[test]
+fn content_that_is_no_text_is_refused() {
+    for (part, found) in [
+        (
+            json!({"type": "image_url", "image_url": {"url": "x"}}),
+            "image_url",
+        ),
+        (json!({"text": "no type"}), "unknown type"),
+        (json!(5), "unknown type"),
+    ] {
+        let parts = json!([{"type": "text", "text": "a"}, part]);
+        let input = TemplateInput::new(vec![json!({"role": "user", "content": parts})]);
+        let error = TemplateError::Content {
+            message: 0,
+            found: found.to_owned(),
+        };
+        assert_eq!(template("{{ messages }}").render_chat(input), Err(error));
+    }
+}
+
+/// Formats that models document.
+mod named {
+    use super::{ChatTemplate, TemplateInput, json};
+
+    #[track_caller]
+    fn check(name: &str, expected: &str) {
+        let special = [("bos_token", "<s>"), ("eos_token", "</s>")];
+        let special = special.map(|(name, token)| (name.to_owned(), token.to_owned()));
+        let template = ChatTemplate::by_name(name, special.into()).expect("it is known");
+        let input = TemplateInput::new(vec![
+            json!({"role": "system", "content": "Be kind."}),
+            json!({"role": "user", "content": "Hi"}),
+        ]);
+        assert_eq!(template.render(&input).expect("it renders"), expected);
+    }
+
+    #[test]
+    fn chatml_is_what_qwen_was_trained_on() {
+        check(
+            "chatml",
+            "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n\
+             <|im_start|>assistant\n",
+        );
+    }
+
+    #[test]
+    fn zephyr_is_what_tinyllama_chat_was_trained_on() {
+        check(
+            "zephyr",
+            "<|system|>\nBe kind.</s>\n<|user|>\nHi</s>\n<|assistant|>\n",
+        );
+    }
+
+    #[test]
+    fn llama3_is_what_llama_3_was_trained_on() {
+        check(
+            "llama3",
+            "<s><|start_header_id|>system<|end_header_id|>\n\nBe kind.<|eot_id|>\
+             <|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>\
+             <|start_header_id|>assistant<|end_header_id|>\n\n",
+        );
+    }
+
+    #[test]
+    fn every_name_is_known_and_no_other() {
+        assert_eq!(ChatTemplate::names().count(), 3);
+        for name in ChatTemplate::names() {
+            assert!(ChatTemplate::by_name(name, [].into()).is_some());
+        }
+        assert!(ChatTemplate::by_name("chatlm", [].into()).is_none());
+    }
+}

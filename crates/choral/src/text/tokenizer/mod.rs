@@ -61,7 +61,8 @@ pub struct EncodeOptions {
     /// Add what the tokenizer adds to a whole text, such as a BOS token.
     pub add_special: bool,
     /// Read the text of a special token as that token, rather than as text. Right
-    /// for a rendered chat template, wrong for what a user wrote.
+    /// for a rendered chat template and for prompts that write special tokens on
+    /// purpose; wrong for text from strangers, who could write an end of turn.
     pub parse_special: bool,
 }
 

@@ -13,6 +13,8 @@ fn the_name_decides_the_format_then_the_content_and_an_option_before_both() {
         fs::write(&path, text).expect("written");
         let input = Input::open(&path, given).expect("read");
         assert_eq!(input.format, expected, "{name}");
+        let is_guessed = given.is_none() && !name.contains('.');
+        assert_eq!(input.is_format_guessed, is_guessed, "{name}");
     };
     check("a.txt", "{\"prompt\": \"x\"}", None, InputFormat::Text);
     check("a.jsonl", "x", None, InputFormat::Jsonl);
@@ -24,6 +26,32 @@ fn the_name_decides_the_format_then_the_content_and_an_option_before_both() {
         "once",
         Some(InputFormat::Text),
         InputFormat::Text,
+    );
+}
+
+#[test]
+fn a_json_document_is_refused_unless_its_format_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = |name: &str, text: &str, given| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("written");
+        Input::open(&path, given).map(|input| input.format)
+    };
+    let array = "[\n  {\"prompt\": \"x\"}\n]\n";
+    for (name, text) in [
+        ("a", array),
+        ("a.json", array),
+        ("b.JSON", "{\n}"),
+        ("c", "[\"x\"]"),
+    ] {
+        let error = open(name, text, None).expect_err("one document");
+        assert!(format!("{error:#}").contains("--input-format"), "{error:#}");
+        let given = open(name, text, Some(InputFormat::Jsonl)).expect("as it is");
+        assert_eq!(given, InputFormat::Jsonl);
+    }
+    assert_eq!(
+        open("d", "[INST] x", None).expect("text"),
+        InputFormat::Text
     );
 }
 

@@ -1,21 +1,19 @@
 //! The distribution that is left of a row of logits, as JSON in and out.
 //!
-//! What `choral debug sample-dist` answers, so that an outside checker can
-//! compare the filters with other implementations. It builds a list of steps
+//! An outside checker compares the filters with other implementations by it. It builds a list of steps
 //! and runs them on [`Candidates`]: the same pieces that the sampler is made of.
 
-use super::edit::{self, TokenCounts};
-use super::{Candidates, Filter};
-use crate::sampling::SampleError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use choral::sampling::SampleError;
+use choral::sampling::dist::edit::{self, TokenCounts};
+use choral::sampling::dist::{Candidates, Filter};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// Why a case could not be answered.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DistError {
+pub(super) enum DistError {
     /// The case is not of the documented shape.
     #[error("case is malformed: {0}")]
     Json(#[from] serde_json::Error),
@@ -79,19 +77,9 @@ const DEFAULT_ORDER: [&str; 11] = [
 /// repeat, frequency, presence. The answer is `{"ids": [..], "probs": [..]}`, or
 /// `{"unsupported": true}` when a step or a parameter is not known.
 ///
-/// ```
-/// use choral::sampling::dist::sample_dist;
-/// use serde_json::json;
-///
-/// // The logits 0, 0 and -1000.
-/// let case = json!({"logits_f32_b64": "AAAAAAAAAAAAAHrE", "chain": [["top_p", 0.9]]});
-/// assert_eq!(sample_dist(&case)?, json!({"ids": [0, 1], "probs": [0.5, 0.5]}));
-/// # Ok::<(), choral::sampling::dist::DistError>(())
-/// ```
-///
 /// # Errors
 /// The case is malformed, or its logits cannot be sampled from.
-pub fn sample_dist(case: &Value) -> Result<Value, DistError> {
+pub(super) fn sample_dist(case: &Value) -> Result<Value, DistError> {
     let case = Case::deserialize(case)?;
     let steps = match &case.chain {
         Some(chain) => chain_steps(chain)?,
