@@ -156,8 +156,9 @@ proptest! {
                 let largest = values.iter().fold(0.0f32, |max, x| max.max(x.abs()));
                 for (x, back) in values.iter().zip(back) {
                     prop_assert!(back.is_finite());
-                    // Even two bits are within one and a half of the largest weight.
-                    prop_assert!((x - back).abs() <= 1.5 * largest + 1e-6, "{dtype} {x} {back} {largest}");
+                    // Even two bits are within one and a half of the largest weight, but
+                    // f16 scales count in 6e-8, and codes and group scales multiply it.
+                    prop_assert!((x - back).abs() <= 1.5 * largest + 3e-4, "{dtype} {x} {back} {largest}");
                 }
             }
         }

@@ -26,7 +26,7 @@ pub enum ConvertError {
         /// What could be converted.
         known: String,
     },
-    /// The folder's weights are quantised in a way that choral does not read.
+    /// The folder's weights are quantised already, in a way that GGUF cannot hold.
     #[error("{}: the weights are quantised already ({method}): convert the original model", path.display())]
     Quantised {
         /// The folder.
