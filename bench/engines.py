@@ -113,8 +113,11 @@ class Engine:
         return [*command, "--runs", "[[8, 1, 1, false]]"]
 
 
+#: Flash attention or not, a q8_0 cache, a cache of each sequence or one of all.
+LLAMA = tuple(x + y for x in ("", "unified-") for y in ("default", "fa-q8_0", "no-fa"))
+
 PEERS = {
-    "llama": ("llama.py", ("default", "fa-q8_0", "no-fa"), False, frozenset()),
+    "llama": ("llama.py", LLAMA, False, frozenset()),
     "transformers": ("hf_transformers.py", ("bf16",), True, frozenset()),
     # It cannot share a prompt: 64 times 512 tokens say little about decoding.
     "openvino-genai": ("ov_genai.py", ("default",), False, frozenset({"job"})),

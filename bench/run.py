@@ -113,8 +113,8 @@ class Campaign:
             return {engine.settings[0]: wanted}
         if self.args.all_settings:
             return {setting: wanted for setting in engine.settings}
-        short = [replace(s, tg=max(1, min(s.tg, 4), s.tg // 4)) for s in wanted]
-        tried = [r for x in engine.settings for r in self.runs(engine, model, x, short, 0)]
+        # As long as the real ones: which setting is best depends on the length.
+        tried = [r for x in engine.settings for r in self.runs(engine, model, x, wanted, 0)]
         chosen: dict[str, list[Scenario]] = {}
         for s in wanted:
             here = [r for r in tried if r["scenario"] == s.name]

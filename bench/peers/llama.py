@@ -20,12 +20,17 @@ import numpy as np
 #: When Python had started: the peer is a library, and not what started it.
 START = time.perf_counter()
 
-#: Type of keys and values, and whether attention is the fused one. Which is fastest
-#: depends on the machine: the harness tries all and keeps the best for each number.
+#: Type of keys and values, whether attention is the fused one, and whether sequences
+#: share one cache. Which is fastest depends on the machine and the batch: in a shared
+#: cache a prompt is shared without a copy, but every sequence looks at the cells of
+#: all. The harness tries all and keeps the best for each number.
 SETTINGS = {
-    "default": (lc.GGML_TYPE_F16, -1),
-    "fa-q8_0": (lc.GGML_TYPE_Q8_0, 1),
-    "no-fa": (lc.GGML_TYPE_F16, 0),
+    "default": (lc.GGML_TYPE_F16, -1, False),
+    "fa-q8_0": (lc.GGML_TYPE_Q8_0, 1, False),
+    "no-fa": (lc.GGML_TYPE_F16, 0, False),
+    "unified-default": (lc.GGML_TYPE_F16, -1, True),
+    "unified-fa-q8_0": (lc.GGML_TYPE_Q8_0, 1, True),
+    "unified-no-fa": (lc.GGML_TYPE_F16, 0, True),
 }
 
 
@@ -62,13 +67,16 @@ class Bench:
         self, setting: str, pp: int, tg: int, pl: int, shared: bool, cold: bool = False
     ) -> dict:
         """Runs `pl` sequences of `pp` prompt tokens and `tg` new ones."""
-        kv_type, flash = SETTINGS[setting]
+        kv_type, flash, unified = SETTINGS[setting]
         params = lc.llama_context_default_params()
-        n_kv = (pp if shared else pp * pl) + tg * pl
-        params.n_ctx = n_kv + 256
+        if unified:
+            params.n_ctx = (pp if shared else pp * pl) + tg * pl + 256
+        else:
+            # Shared out evenly; each part is rounded up to whole cells of 256.
+            params.n_ctx = pl * (-(-(pp + tg + 1) // 256) * 256)
         params.n_batch = params.n_ubatch = 512
         params.n_seq_max = pl
-        params.kv_unified = True
+        params.kv_unified = unified
         params.n_threads = params.n_threads_batch = self.threads
         params.type_k = params.type_v = kv_type
         params.flash_attn_type = flash
@@ -79,7 +87,7 @@ class Bench:
         try:
             if not cold:
                 self._warm_up(context, batch)
-            return self._run(context, batch, pp, tg, pl, shared) | {"setting": setting}
+            return self._run(context, batch, (pp, tg, pl), shared and (pl > 1), unified) | {"setting": setting}
         finally:
             lc.llama_batch_free(batch)
             lc.llama_free(context)
@@ -95,7 +103,8 @@ class Bench:
         self._decode(context, batch)
         lc.llama_memory_clear(lc.llama_get_memory(context), True)
 
-    def _run(self, context, batch, pp, tg, pl, shared) -> dict:
+    def _run(self, context, batch, sizes, shared, unified) -> dict:
+        pp, tg, pl = sizes
         memory = lc.llama_get_memory(context)
         start = time.perf_counter()
         rows = [
@@ -109,6 +118,11 @@ class Bench:
         if shared:
             for s in range(1, pl):
                 lc.llama_memory_seq_cp(memory, 0, s, -1, -1)
+            if not unified:
+                # Copies between parts are made with the next step: one of no use.
+                fill(batch, [(1, pp, 0, True)])
+                self._decode(context, batch)
+                lc.llama_memory_seq_rm(memory, 0, pp, -1)
         t_pp = time.perf_counter() - start
 
         tokens = [self._token(s, pp) for s in range(pl)]

@@ -19,6 +19,7 @@
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 
 pub mod activation;
+mod arena;
 pub mod attention;
 mod bf16;
 pub mod isa;
@@ -36,6 +37,7 @@ pub use isa::{Isa, IsaError};
 pub use pool::Pool;
 pub use work::WorkCounts;
 
+use arena::Arena;
 use shared::SharedSlice;
 use std::io;
 use work::WorkCounters;
@@ -46,6 +48,7 @@ pub struct Compute {
     isa: Isa,
     pool: Pool,
     work: WorkCounters,
+    arena: Arena,
 }
 
 impl Compute {
@@ -74,6 +77,7 @@ impl Compute {
             isa,
             pool,
             work: WorkCounters::default(),
+            arena: Arena::default(),
         }
     }
 

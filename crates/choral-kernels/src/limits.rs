@@ -7,8 +7,8 @@
 //! Threads are the probe's own and not [`crate::Pool`]'s: there, a worker that
 //! comes late has its share done by others, but here it must read its own memory.
 
+use crate::arena::{Arena, Array};
 use crate::isa::{Isa, Kernel};
-use crate::shared::Array;
 use crate::simd::{LANES, Simd};
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -76,9 +76,9 @@ pub enum PeakInput {
 pub fn measure(isa: Isa, threads: usize, bytes: usize) -> Option<Limits> {
     let lines = bytes / threads / size_of::<[f32; LANES]>();
     assert!(lines > 0, "{bytes} bytes for {threads} threads");
-    let arrays: Option<Vec<_>> = (0..threads)
-        .map(|_| Array::<[f32; LANES]>::zeroed(lines))
-        .collect();
+    let arena = Arena::default();
+    let arrays: Option<Vec<Array<[f32; LANES]>>> =
+        (0..threads).map(|_| arena.zeroed(lines)).collect();
     let read_bytes_per_s = rate(
         arrays?,
         // Pages that nobody wrote are all the same page of zeros. Each thread writes

@@ -1,11 +1,8 @@
 //! Memory: slices that several tasks of one fork write to, each its own part, and
-//! large arrays that may not be had.
+//! zeros that may not be had.
 
-use memmap2::MmapMut;
 use std::alloc::{self, Layout};
-use std::fmt;
 use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
 use std::ptr;
 
 /// A mutable slice handed to all tasks of a fork.
@@ -62,57 +59,6 @@ unsafe impl Zeroable for i8 {}
 unsafe impl Zeroable for f32 {}
 // SAFETY: each element is zero bits.
 unsafe impl<T: Zeroable, const N: usize> Zeroable for [T; N] {}
-
-/// A large array of zeros to be filled once and read often. Pages that are never
-/// written take no memory, and the system is asked for huge ones: weights that
-/// are streamed from memory spend no time in page walks then.
-pub(crate) struct Array<T> {
-    pages: MmapMut,
-    len: usize,
-    elements: PhantomData<T>,
-}
-
-impl<T: Zeroable> Array<T> {
-    /// `len` zeros, or `None` if there is no memory for them.
-    pub(crate) fn zeroed(len: usize) -> Option<Self> {
-        const { assert!(size_of::<T>() > 0 && align_of::<T>() <= 4096) };
-        let bytes = len.checked_mul(size_of::<T>())?;
-        // A mapping has at least a byte.
-        let pages = MmapMut::map_anon(bytes.max(1)).ok()?;
-        // Advice: without huge pages everything is only slower.
-        #[cfg(target_os = "linux")]
-        let _ = pages.advise(memmap2::Advice::HugePage);
-        Some(Self {
-            pages,
-            len,
-            elements: PhantomData,
-        })
-    }
-}
-
-impl<T> Deref for Array<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        // SAFETY: the mapping starts at a page, holds `len` elements (checked when it
-        // was made) that are zeros (a value of `T`, which is `Zeroable`) or were
-        // written through `deref_mut`.
-        unsafe { std::slice::from_raw_parts(self.pages.as_ptr().cast(), self.len) }
-    }
-}
-
-impl<T> DerefMut for Array<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as in `deref`.
-        unsafe { std::slice::from_raw_parts_mut(self.pages.as_mut_ptr().cast(), self.len) }
-    }
-}
-
-impl<T> fmt::Debug for Array<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Array({})", self.len)
-    }
-}
 
 /// `len` zeros, or `None` if there is no memory for them. Pages that are never
 /// written take no memory (unlike with `Vec::try_reserve` and `resize`).

@@ -1,11 +1,13 @@
 //! What a step costs, counted: facts that a clock on a shared machine cannot give.
 //!
 //! The engine's thread computes alone here, so everything that a step allocates,
-//! in kernels, scheduling or sampling, is counted on that thread.
+//! in kernels, scheduling or sampling, is counted on that thread. (Answers with
+//! log-probabilities allocate the lists that they hand out.)
 
 use choral::engine::StepStats;
 use choral::model::Numeric;
 use choral::{Engine, Request, SamplingParams};
+use choral_kernels::Isa;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::{Arc, Mutex};
@@ -118,6 +120,18 @@ fn tiles_of_the_file() -> (u64, u64, u64) {
     (layers, output, bytes)
 }
 
+/// Rows that products of `rows` are computed for: those, and on AMX as many more as
+/// make all tiles alike (fewer than there are tiles).
+fn multiplied(numeric: Numeric, rows: usize) -> u64 {
+    let tiles = rows.div_ceil(16).max(1);
+    let rows = if numeric == Numeric::Bf16 && Isa::detect().has_tiles() {
+        tiles * rows.div_ceil(tiles)
+    } else {
+        rows
+    };
+    rows as u64
+}
+
 #[test]
 fn a_step_reads_weights_once_and_computes_nothing_for_padding() {
     let (layers, output, bytes) = tiles_of_the_file();
@@ -126,8 +140,8 @@ fn a_step_reads_weights_once_and_computes_nothing_for_padding() {
             for (step, _) in run(numeric, batch) {
                 let what = format!("{numeric:?}, {batch} prompts: {step:?}");
                 assert_eq!(step.weight_bytes, bytes, "{what}");
-                let tokens = (step.num_prefill_tokens + step.num_decode_tokens) as u64;
-                let drawn = step.num_drawn as u64;
+                let tokens = multiplied(numeric, step.num_prefill_tokens + step.num_decode_tokens);
+                let drawn = multiplied(numeric, step.num_drawn);
                 let products = tokens * layers + drawn * output;
                 assert_eq!(step.tile_products, products, "{what}");
                 let unpacked = match numeric {
@@ -135,6 +149,31 @@ fn a_step_reads_weights_once_and_computes_nothing_for_padding() {
                     _ => layers + output,
                 };
                 assert_eq!(step.unpacked_blocks, unpacked, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_steady_step_allocates_nothing() {
+    for numeric in [Numeric::Q8, Numeric::Bf16, Numeric::F32] {
+        for batch in [1, 8, 32, 64] {
+            let steps = run(numeric, batch);
+            // All answers go on, before and after.
+            let steady =
+                |(step, _): &Watched| step.num_drawn == batch && step.engine.num_running == batch;
+            let steady: Vec<_> = steps.iter().copied().filter(steady).collect();
+            assert!(steady.len() >= 30, "{numeric:?}, {batch} prompts");
+            // The first two decide how much memory all others need.
+            for pair in steady[1..].windows(2) {
+                let [(_, before), (step, after)] = pair else {
+                    unreachable!("pairs")
+                };
+                assert_eq!(
+                    after - before,
+                    0,
+                    "bytes in {numeric:?}, {batch} prompts: {step:?}"
+                );
             }
         }
     }

@@ -71,6 +71,16 @@ pub(super) enum Numbers<F, H, I> {
     Q8 { quants: I, scales: H },
 }
 
+/// Numbers that a side owns.
+type Owned = Numbers<Vec<[f32; LANES]>, Vec<[u16; LANES]>, Vec<[i8; LANES]>>;
+
+/// The same, for tasks that each write their own.
+type Shared<'a> = Numbers<
+    SharedSlice<'a, [f32; LANES]>,
+    SharedSlice<'a, [u16; LANES]>,
+    SharedSlice<'a, [i8; LANES]>,
+>;
+
 /// Keys, or values, of one layer.
 ///
 /// A tile is what one head has in one block: `lines` lines of sixteen numbers; with
@@ -79,7 +89,7 @@ pub(super) enum Numbers<F, H, I> {
 pub(super) struct Side {
     pub(super) lines: usize,
     pub(super) groups: usize,
-    pub(super) numbers: Numbers<Vec<[f32; LANES]>, Vec<[u16; LANES]>, Vec<[i8; LANES]>>,
+    pub(super) numbers: Owned,
 }
 
 impl Side {
@@ -141,11 +151,7 @@ impl Side {
 pub(super) struct SharedSide<'a> {
     lines: usize,
     groups: usize,
-    numbers: Numbers<
-        SharedSlice<'a, [f32; LANES]>,
-        SharedSlice<'a, [u16; LANES]>,
-        SharedSlice<'a, [i8; LANES]>,
-    >,
+    numbers: Shared<'a>,
 }
 
 impl SharedSide<'_> {

@@ -110,7 +110,7 @@ impl Tasks {
 fn siblings(rows: &Rows<'_>, order: &[u32], most: usize) -> (usize, usize) {
     let needed = |row: usize| {
         let last = rows.positions[rows.tokens(row).start] as usize;
-        &rows.table(row)[..last / BLOCK + 1]
+        &rows.table(row)[..=last / BLOCK]
     };
     let table = needed(order[0] as usize);
     let (mut count, mut shared) = (1, table.len());

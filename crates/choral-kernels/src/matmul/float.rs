@@ -6,9 +6,10 @@
 
 use super::{Span, TILE_K};
 use crate::Compute;
+use crate::arena::Array;
 use crate::bf16::round_bf16;
 use crate::isa::{Isa, Kernel};
-use crate::shared::{Array, SharedSlice, Zeroable};
+use crate::shared::{SharedSlice, Zeroable};
 use crate::simd::{LANES, Simd};
 use std::array::from_fn;
 
@@ -109,7 +110,7 @@ impl<T: Tile + Zeroable + Send> FloatTiles<T> {
     ) -> Option<Self> {
         let depth = k.div_ceil(TILE_K);
         let groups = n.div_ceil(LANES);
-        let mut tiles: Array<T> = Array::zeroed(groups * depth)?;
+        let mut tiles: Array<T> = compute.arena.zeroed(groups * depth)?;
         let shared = SharedSlice::new(&mut tiles);
         compute.run(groups, |group| {
             // SAFETY: each group has its own `depth` tiles.

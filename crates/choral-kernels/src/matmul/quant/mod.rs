@@ -27,10 +27,11 @@ use super::int8::Int8Multiply;
 use super::unpack::Unpack;
 use super::{Span, TILE_K};
 use crate::Compute;
+use crate::arena::Array;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Avx512Bf16;
 use crate::isa::Isa;
-use crate::shared::{Array, SharedSlice};
+use crate::shared::SharedSlice;
 use crate::simd::{Int8, LANES};
 use crate::work::Tally;
 use codes::{Bytes, Fives, Nibbles, Sixes, Threes, Twos};
@@ -251,8 +252,8 @@ impl<C: Codes, S: Scales> Packed<C, S> {
             "rows of {k} weights in blocks of {block}"
         );
         let (groups, depth, supers) = (n.div_ceil(LANES), k / TILE_K, k / block);
-        let mut codes: Array<C> = Array::zeroed(groups * depth)?;
-        let mut scales: Array<S> = Array::zeroed(groups * supers)?;
+        let mut codes: Array<C> = compute.arena.zeroed(groups * depth)?;
+        let mut scales: Array<S> = compute.arena.zeroed(groups * supers)?;
         let (all_codes, all_scales) = (SharedSlice::new(&mut codes), SharedSlice::new(&mut scales));
         compute.run(groups, |group| {
             // SAFETY: each group has its own codes and scales.
