@@ -1,13 +1,12 @@
 //! A model's settings, from `config.json` to GGUF's keys.
 //!
-//! Owns how each setting is spelled on both sides. What GGUF cannot say is an error,
-//! not a model that is subtly another.
+//! Owns how each setting is spelled on both sides; those of rotation are in `rope.rs`.
+//! What GGUF cannot say is an error, not a model that is subtly another.
 
 use super::ConvertError;
 use super::family::Family;
 use choral_formats::gguf::{Value, Writer};
-use choral_formats::{Dtype, FromJson, HfDir, JsonObject, TensorInfo};
-use std::f64::consts::TAU;
+use choral_formats::{FromJson, HfDir, JsonObject};
 
 /// Where settings come from and go to.
 pub(super) struct Keys<'a> {
@@ -18,17 +17,24 @@ pub(super) struct Keys<'a> {
     pub(super) notes: Vec<String>,
 }
 
+/// Names of the sizes that every model has, GPT-2's last.
+const LAYERS: &[&str] = &["num_hidden_layers", "n_layer"];
+const CONTEXT: &[&str] = &["max_position_embeddings", "n_positions"];
+const WIDTH: &[&str] = &["hidden_size", "n_embd"];
+const HEADS: &[&str] = &["num_attention_heads", "n_head"];
+const FEED_FORWARD: &[&str] = &["intermediate_size", "n_inner"];
+
 impl Keys<'_> {
-    fn config(&self) -> &JsonObject {
+    pub(super) fn config(&self) -> &JsonObject {
         &self.folder.config
     }
 
-    fn set(&mut self, key: &str, value: impl Into<Value>) {
+    pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) {
         let key = format!("{}.{key}", self.family.name);
         self.writer.set(key, value);
     }
 
-    fn inexpressible(&self, setting: &str, found: impl std::fmt::Display) -> ConvertError {
+    pub(super) fn inexpressible(&self, setting: &str, found: impl std::fmt::Display) -> ConvertError {
         ConvertError::Inexpressible {
             path: self.folder.path.clone(),
             setting: setting.to_owned(),
@@ -39,6 +45,35 @@ impl Keys<'_> {
 
     fn required_u32(&self, hf: &str) -> Result<u32, ConvertError> {
         Ok(self.config().required(hf)?)
+    }
+
+    /// A count under the first of its names that is there.
+    fn first_u32(&self, names: &[&str]) -> Result<Option<u32>, ConvertError> {
+        for name in names {
+            if let Some(count) = self.config().optional(name)? {
+                return Ok(Some(count));
+            }
+        }
+        Ok(None)
+    }
+
+    fn first_required(&self, names: &[&str]) -> Result<u32, ConvertError> {
+        match self.first_u32(names)? {
+            Some(count) => Ok(count),
+            None => self.required_u32(names[0]),
+        }
+    }
+
+    /// How many layers there are.
+    pub(super) fn layers(&self) -> Result<u32, ConvertError> {
+        self.first_required(LAYERS)
+    }
+
+    /// A factor, 1 where it is not given.
+    pub(super) fn factor(&mut self, hf: &str, gguf: &str) -> Result<(), ConvertError> {
+        let factor: f32 = self.config().optional(hf)?.unwrap_or(1.0);
+        self.set(gguf, factor);
+        Ok(())
     }
 
     /// A count that must be there.
@@ -66,17 +101,15 @@ impl Keys<'_> {
             return Ok(dim);
         }
         let (width, heads) = (
-            self.required_u32("hidden_size")?,
-            self.required_u32("num_attention_heads")?,
+            self.first_required(WIDTH)?,
+            self.first_required(HEADS)?,
         );
         match width.checked_div(heads) {
             Some(dim) if dim * heads == width => Ok(dim),
             _ => {
                 let expected = format!("a divisor of the width {width}");
                 let config = self.config();
-                Err(config
-                    .invalid("num_attention_heads", expected, heads)
-                    .into())
+                Err(config.invalid(HEADS[0], expected, heads).into())
             }
         }
     }
@@ -84,13 +117,27 @@ impl Keys<'_> {
     /// What all decoders of Llama's shape have.
     pub(super) fn decoder(&mut self) -> Result<(), ConvertError> {
         self.sizes()?;
+        self.rms_epsilon()?;
         self.activation("hidden_act", &["silu", "swish"])
+    }
+
+    /// What decoders of GPT's shape have: layer norms, and no gate.
+    pub(super) fn layer_norm_decoder(
+        &mut self,
+        activation: &str,
+        epsilon: &str,
+    ) -> Result<(), ConvertError> {
+        self.sizes()?;
+        let eps: f32 = self.config().optional(epsilon)?.unwrap_or(1e-5);
+        self.set("attention.layer_norm_epsilon", eps);
+        self.activation(activation, &["gelu_new", "gelu_pytorch_tanh", "gelu_fast"])
     }
 
     /// What Gemma's decoders have. llama.cpp scales queries by the head's size, but in
     /// the family's largest model, told by its layers, by the width over the heads.
     pub(super) fn gemma_decoder(&mut self, layers_of_largest: u32) -> Result<(), ConvertError> {
         self.sizes()?;
+        self.rms_epsilon()?;
         self.activation("hidden_activation", &["gelu_pytorch_tanh"])?;
         let implied = if self.required_u32("num_hidden_layers")? == layers_of_largest {
             let heads = self.required_u32("num_attention_heads")?;
@@ -136,156 +183,45 @@ impl Keys<'_> {
         Ok(())
     }
 
-    /// Frequencies of layers with a window.
-    pub(super) fn local_rope(&mut self) -> Result<(), ConvertError> {
-        let base: f32 = self
-            .config()
-            .optional("rope_local_base_freq")?
-            .unwrap_or(10_000.0);
-        self.set("rope.freq_base_swa", base);
-        Ok(())
-    }
-
-    /// Layers without rotation, which llama.cpp takes to be every fourth.
-    pub(super) fn every_fourth_without_rope(&self) -> Result<(), ConvertError> {
-        let key = "no_rope_layers";
-        // One for layers that rotate.
-        let rotates = self.config().optional::<Vec<u32>>(key)?;
-        for (layer, rotates) in (1u32..).zip(rotates.into_iter().flatten()) {
-            if (rotates == 0) != layer.is_multiple_of(4) {
-                return Err(self.inexpressible(key, format!("{rotates} for layer {layer}")));
-            }
-        }
-        self.fixed("no_rope_layer_interval", 4u32, 4)
-    }
-
     fn sizes(&mut self) -> Result<(), ConvertError> {
-        self.count("num_hidden_layers", "block_count")?;
-        self.count("max_position_embeddings", "context_length")?;
-        self.count("hidden_size", "embedding_length")?;
-        self.count("intermediate_size", "feed_forward_length")?;
-        self.count("num_attention_heads", "attention.head_count")?;
-        let heads = self.required_u32("num_attention_heads")?;
+        let width = self.first_required(WIDTH)?;
+        let heads = self.first_required(HEADS)?;
+        let feed_forward = match self.first_u32(FEED_FORWARD)? {
+            // GPT-2's may be left out.
+            None if self.config().has("n_embd") => width.saturating_mul(4),
+            _ => self.first_required(FEED_FORWARD)?,
+        };
+        self.set("block_count", self.layers()?);
+        self.set("context_length", self.first_required(CONTEXT)?);
+        self.set("embedding_length", width);
+        self.set("feed_forward_length", feed_forward);
+        self.set("attention.head_count", heads);
         let kv_heads: Option<u32> = self.config().optional("num_key_value_heads")?;
         self.set("attention.head_count_kv", kv_heads.unwrap_or(heads));
-        let eps: f32 = self.config().optional("rms_norm_eps")?.unwrap_or(1e-6);
-        self.set("attention.layer_norm_rms_epsilon", eps);
         let head_dim = self.head_dim()?;
         self.set("attention.key_length", head_dim);
         self.set("attention.value_length", head_dim);
         Ok(())
     }
 
-    /// Rotary embedding, in the older spelling (`rope_theta`, `rope_scaling`) or the
-    /// newer one (`rope_parameters`).
-    pub(super) fn rope(&mut self) -> Result<(), ConvertError> {
-        let config = self.config().clone();
-        let newer = config.object("rope_parameters")?;
-        let mut theta: Option<f32> = config.optional("rope_theta")?;
-        if let Some(parameters) = &newer {
-            theta = parameters.optional("rope_theta")?.or(theta);
-        }
-        let theta = theta.unwrap_or(10_000.0);
-        self.set("rope.freq_base", theta);
-        let head_dim = self.head_dim()?;
-        self.set("rope.dimension_count", head_dim);
-        let scaling = match newer {
-            Some(parameters) => Some(parameters),
-            None => config.object("rope_scaling")?,
-        };
-        let Some(scaling) = scaling else {
-            return Ok(());
-        };
-        let kind = match scaling.optional::<&str>("rope_type")? {
-            Some(kind) => kind,
-            None => scaling.required("type")?,
-        };
-        match kind {
-            "default" => Ok(()),
-            "linear" => {
-                let factor: f32 = scaling.required("factor")?;
-                self.set("rope.scaling.type", "linear");
-                self.set("rope.scaling.factor", factor);
-                Ok(())
-            }
-            "yarn" => self.yarn(&config, &scaling),
-            "llama3" => self.llama3(&scaling, f64::from(theta), head_dim as usize),
-            other => Err(self.inexpressible("rope_scaling", other)),
-        }
-    }
-
-    fn yarn(&mut self, config: &JsonObject, scaling: &JsonObject) -> Result<(), ConvertError> {
-        const ORIGINAL: &str = "original_max_position_embeddings";
-        let factor: f32 = scaling.required("factor")?;
-        let original: u32 = match scaling.optional(ORIGINAL)?.or(config.optional(ORIGINAL)?) {
-            Some(original) => original,
-            None => config.required("max_position_embeddings")?,
-        };
-        self.set("rope.scaling.type", "yarn");
-        self.set("rope.scaling.factor", factor);
-        self.set("rope.scaling.original_context_length", original);
-        for (hf, gguf) in [
-            ("beta_fast", "rope.scaling.yarn_beta_fast"),
-            ("beta_slow", "rope.scaling.yarn_beta_slow"),
-        ] {
-            if let Some(beta) = scaling.optional::<f32>(hf)? {
-                self.set(gguf, beta);
-            }
-        }
-        if let Some(attention) = scaling.optional::<f32>("attention_factor")? {
-            // The key holds what comes on top of the paper's own factor.
-            let own = if factor > 1.0 {
-                0.1 * factor.ln() + 1.0
-            } else {
-                1.0
-            };
-            self.set("rope.scaling.attn_factor", attention / own);
-        }
-        if scaling.optional("truncate")? == Some(false) {
-            return Err(self.inexpressible("rope_scaling.truncate", false));
-        }
+    fn rms_epsilon(&mut self) -> Result<(), ConvertError> {
+        let eps: f32 = self.config().optional("rms_norm_eps")?.unwrap_or(1e-6);
+        self.set("attention.layer_norm_rms_epsilon", eps);
         Ok(())
     }
 
-    /// Llama 3's scaling is a tensor: a divisor for each frequency.
-    fn llama3(
-        &mut self,
-        scaling: &JsonObject,
-        theta: f64,
-        head_dim: usize,
-    ) -> Result<(), ConvertError> {
-        let number = |key: &str| scaling.required::<f64>(key);
-        let (factor, low, high) = (
-            number("factor")?,
-            number("low_freq_factor")?,
-            number("high_freq_factor")?,
-        );
-        let original = number("original_max_position_embeddings")?;
-        if high <= low || low <= 0.0 {
-            let expected = format!("above low_freq_factor, {low}");
-            return Err(scaling.invalid("high_freq_factor", expected, high).into());
+    /// Experts in every layer, which is how llama.cpp builds the family.
+    pub(super) fn every_layer_has_experts(&self) -> Result<(), ConvertError> {
+        let without: Option<Vec<u32>> = self.config().optional("mlp_only_layers")?;
+        if let Some(layer) = without.and_then(|layers| layers.first().copied()) {
+            return Err(self.inexpressible("mlp_only_layers", format!("layer {layer}")));
         }
-        let divisors = (0..head_dim / 2).map(|i| {
-            let frequency = theta.powf(-2.0 * i as f64 / head_dim as f64);
-            let rotations = original * frequency / TAU;
-            let divisor = if rotations > high {
-                1.0
-            } else if rotations < low {
-                factor
-            } else {
-                let smooth = (rotations - low) / (high - low);
-                1.0 / ((1.0 - smooth) / factor + smooth)
-            };
-            divisor as f32
-        });
-        let bytes: Vec<u8> = divisors.flat_map(f32::to_le_bytes).collect();
-        let info = TensorInfo {
-            name: "rope_freqs.weight".to_owned(),
-            dtype: Dtype::F32,
-            shape: vec![head_dim / 2],
-        };
-        self.writer.tensor(info, bytes)?;
-        Ok(())
+        self.fixed("decoder_sparse_step", 1u32, 1)
+    }
+
+    /// Says that there is no window, where llama.cpp would wonder.
+    pub(super) fn no_window(&mut self) {
+        self.set("attention.sliding_window", 0u32);
     }
 
     /// One window for all layers.

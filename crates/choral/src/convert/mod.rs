@@ -4,7 +4,7 @@
 //! is an error there, before anything is written. [`Plan::write`] does it, a few rows
 //! at a time. [`divergence`] measures what was lost.
 //!
-//! `family.rs` and `keys.rs` know how llama.cpp calls things, `tokenizer.rs` does the
+//! `table.rs` and `keys.rs` know how llama.cpp calls things, `tokenizer.rs` does the
 //! same for text, `mixture.rs` chooses types. How numbers are quantised is
 //! [`choral_formats::quantize`](mod@choral_formats::quantize)'s affair.
 
@@ -13,6 +13,8 @@ mod error;
 mod family;
 mod keys;
 mod mixture;
+mod rope;
+mod table;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
@@ -24,7 +26,7 @@ pub use mixture::{Choice, Mixture};
 
 use choral_formats::gguf::Writer;
 use choral_formats::{Dtype, Gguf, HfDir, ModelFile, TensorInfo, TensorSource, dequant, quantize};
-use family::{Change, Family, Named};
+use family::{Change, Family};
 use keys::Keys;
 use mixture::{Chooser, Facts};
 use std::collections::BTreeMap;
@@ -218,11 +220,12 @@ fn tensors_of(
     keys: &Keys<'_>,
 ) -> Result<Vec<PlannedTensor>, ConvertError> {
     let head_dim = keys.head_dim()? as usize;
-    let tied = folder.config.optional("tie_word_embeddings")? == Some(true);
+    // As the engine has it: families differ in what is meant where nothing is said.
+    let stated: Option<bool> = folder.config.optional("tie_word_embeddings")?;
+    let tied = stated.unwrap_or_else(|| folder.tensor("lm_head.weight").is_none());
     let mut found = Found::new();
     for info in folder.infos() {
-        let named = Named::parse(&info.name);
-        let Some(rule) = family.rule(&named) else {
+        let Some((named, rule)) = family.rule(&info.name) else {
             return Err(ConvertError::UnknownTensor {
                 name: info.name.clone(),
                 family: family.name,
@@ -236,7 +239,7 @@ fn tensors_of(
         let entry = found.entry(name).or_insert((rule.change, BTreeMap::new()));
         entry.1.insert(named.expert, info);
     }
-    check_complete(folder, family, &found, tied)?;
+    check_complete(folder, family, &found, keys.layers()? as usize, tied)?;
     let planned = found
         .into_iter()
         .map(|(name, (change, parts))| planned(name, change, &parts, head_dim));
@@ -248,10 +251,10 @@ fn check_complete(
     folder: &HfDir,
     family: &Family,
     found: &Found<'_>,
+    layers: usize,
     tied: bool,
 ) -> Result<(), ConvertError> {
     let config = &folder.config;
-    let layers: usize = config.required("num_hidden_layers")?;
     let experts = match config.optional("num_local_experts")? {
         Some(experts) => experts,
         None => config.optional("num_experts")?.unwrap_or(0usize),
@@ -307,6 +310,9 @@ fn planned(
         }
     }
     let mut shape = first.shape.clone();
+    if change == Change::Transpose {
+        shape.reverse();
+    }
     // More than one part, or the only one of a file with one expert: both are stacks.
     if name.contains("_exps.") {
         shape.insert(0, parts.len());

@@ -132,6 +132,11 @@ fn write_roles(
     let is_plain_at = |at: usize| whole[at..].starts_with(&plain);
     let at = (0..whole.len()).find(|&at| is_plain_at(at)).unwrap_or(0);
     let (before, after) = (&whole[..at], &whole[(at + plain.len()).min(whole.len())..]);
+    // A beginning that no role names: what is added first is one.
+    if let (None, Some(&first)) = (roles.get("bos"), before.first()) {
+        writer.set("tokenizer.ggml.bos_token_id", first);
+        roles.insert("bos", first);
+    }
     for (role, added) in [("bos", before), ("eos", after)] {
         let adds = !added.is_empty() && added.first() == roles.get(role);
         if added.len() > usize::from(adds) {
