@@ -72,6 +72,7 @@ fn attend(bencher: Bencher<'_, '_>, case: Case) {
     let shape = AttentionShape {
         heads: HEADS,
         scale: 0.125,
+        softcap: None,
         window: None,
         sinks: None,
     };

@@ -1,4 +1,4 @@
-//! Root mean square normalisation.
+//! Norms of vectors.
 
 use crate::Isa;
 use crate::isa::Kernel;
@@ -31,6 +31,68 @@ pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) 
 pub fn rms_norm_in_place(isa: Isa, x: &mut [f32], weight: &[f32], eps: f32) {
     assert!(x.len() == weight.len(), "lengths of a norm");
     isa.run(RmsNormInPlace { x, weight, eps });
+}
+
+/// `x = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`, all of the same length
+/// (Ba et al., 2016), for `out` from `x`. Sums as in [`rms_norm`].
+///
+/// # Panics
+/// If the lengths differ.
+pub fn layer_norm(
+    isa: Isa,
+    x: &[f32],
+    (weight, bias): (&[f32], &[f32]),
+    eps: f32,
+    out: &mut [f32],
+) {
+    assert!(
+        x.len() == weight.len() && x.len() == bias.len() && x.len() == out.len(),
+        "lengths of a norm"
+    );
+    isa.run(LayerNorm {
+        x,
+        weight,
+        bias,
+        eps,
+        out,
+    });
+}
+
+struct LayerNorm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Kernel for LayerNorm<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let n = self.x.len() as f32;
+        let (chunks, tail) = self.x.as_chunks::<LANES>();
+        let mut sums = simd.splat(0.0);
+        for chunk in chunks {
+            sums = simd.add(sums, simd.load(chunk));
+        }
+        let mut padded = [0.0; LANES];
+        padded[..tail.len()].copy_from_slice(tail);
+        sums = simd.add(sums, simd.load(&padded));
+        let mean = simd.sum(sums) / n;
+        let mut squares = simd.splat(0.0);
+        for chunk in chunks {
+            let d = simd.sub(simd.load(chunk), simd.splat(mean));
+            squares = simd.fma(d, d, squares);
+        }
+        let d = simd.sub(simd.load(&padded), simd.splat(mean));
+        let d = simd.keep(d, 0, tail.len(), 0.0);
+        squares = simd.fma(d, d, squares);
+        let scale = 1.0 / (simd.sum(squares) / n + self.eps).sqrt();
+        let weights = self.weight.iter().zip(self.bias);
+        for ((out, &x), (&weight, &bias)) in self.out.iter_mut().zip(self.x).zip(weights) {
+            *out = (x - mean) * scale * weight + bias;
+        }
+    }
 }
 
 struct RmsNorm<'a> {
@@ -108,6 +170,37 @@ mod tests {
                 let mut got = x.clone();
                 rms_norm_in_place(isa, &mut got, &weight, 1e-5);
                 assert_eq!(got, want, "{} in place", isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_layer_norm_equals_its_formula_and_every_instruction_set_agrees() {
+        for len in [1, 5, 16, 24, 33, 768] {
+            let x: Vec<f32> = (0..len)
+                .map(|i| (i as f32 * 0.37).sin() * 3.0 + 1.5)
+                .collect();
+            let weight: Vec<f32> = (0..len).map(|i| 1.0 + i as f32 / 100.0).collect();
+            let bias: Vec<f32> = (0..len).map(|i| i as f32 / 50.0 - 1.0).collect();
+            let n = len as f64;
+            let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+            let variance = x
+                .iter()
+                .map(|&x| (f64::from(x) - mean).powi(2))
+                .sum::<f64>()
+                / n;
+            let mut want = vec![0.0; len];
+            layer_norm(Isa::Scalar, &x, (&weight, &bias), 1e-5, &mut want);
+            for i in 0..len {
+                let exact = (f64::from(x[i]) - mean) / (variance + 1e-5).sqrt()
+                    * f64::from(weight[i])
+                    + f64::from(bias[i]);
+                assert!((f64::from(want[i]) - exact).abs() <= 4e-6 * exact.abs().max(1.0));
+            }
+            for isa in Isa::available() {
+                let mut got = vec![0.0; len];
+                layer_norm(isa, &x, (&weight, &bias), 1e-5, &mut got);
+                assert_eq!(got, want, "{}", isa.name());
             }
         }
     }

@@ -269,7 +269,7 @@ impl EngineBuilder {
 
         let compute = Compute::try_new(isa, threads)
             .map_err(|source| ModelError::Threads { threads, source })?;
-        let model = Arc::new(Model::load(&file, numeric, &compute)?);
+        let model = Arc::new(Model::load(&file, numeric, Some(plan.context), &compute)?);
         let executor =
             CpuExecutor::with_kv_types(model, compute, plan.num_kv_blocks, plan.kv_types)?;
         let info = ModelInfo {

@@ -206,7 +206,7 @@ impl Decoder {
         let compute = Compute::try_new(Isa::from_env()?, threads)
             .map_err(|source| ModelError::Threads { threads, source })?;
         let file = Arc::new(file);
-        let model = Arc::new(Model::load(&file, numeric, &compute)?);
+        let model = Arc::new(Model::load(&file, numeric, None, &compute)?);
         let scratch = Mutex::new(Scratch::default());
         Ok(Self {
             file,

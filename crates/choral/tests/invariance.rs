@@ -224,7 +224,7 @@ fn engine(model: Option<&PathBuf>, way: &Way) -> Engine {
     let spec = (architecture.spec)(&hyper).expect("a good configuration");
     let block = spec.kv_block_bytes(KvTypes::both(way.kv.unwrap_or(match way.numeric {
         Some(Numeric::F32) => KvType::F32,
-        _ => KvType::Bf16,
+        _ => KvType::F16,
     })));
     limits(builder)
         .max_model_len(num_blocks * BLOCK_TOKENS)
@@ -320,6 +320,26 @@ fn a_quantised_model_gives_each_sequence_what_it_gets_alone() {
     for numeric in [Numeric::Bf16, Numeric::Q8] {
         let numeric = Some(numeric);
         check(models()[2].as_ref(), Way { numeric, ..PLENTY });
+    }
+}
+
+/// Caps and windows; windows, sinks and experts of MXFP4; experts; layers without
+/// rotation; norms after parts and over all heads; `LongRoPE`.
+#[test]
+fn every_kind_of_layer_gives_each_sequence_what_it_gets_alone() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models");
+    for name in [
+        "gemma2",
+        "gemma3_text",
+        "glm4",
+        "gpt_oss_mxfp4",
+        "mixtral",
+        "olmo2",
+        "phi3",
+        "qwen3_moe",
+        "smollm3_mix",
+    ] {
+        check(Some(&golden.join(name).join("hf")), PLENTY);
     }
 }
 

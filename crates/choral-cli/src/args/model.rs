@@ -80,7 +80,7 @@ pub(crate) struct ModelArgs {
     /// Do not keep computed prefixes for later requests
     #[arg(long)]
     pub(crate) no_prefix_cache: bool,
-    /// Type of cached keys: f32, f16, bf16 or q8_0 [default: bf16, f32 with --numeric f32]
+    /// Type of cached keys: f32, f16, bf16 or q8_0 [default: f16, f32 with --numeric f32]
     #[arg(long = "ctk", visible_alias = "cache-type-k", value_name = "TYPE")]
     pub(crate) cache_type_k: Option<KvType>,
     /// Type of cached values, likewise

@@ -4,6 +4,7 @@ use super::kv_type::GROUP;
 use super::store::{Bf16, F16, F32, Numbers, Q8, Side, Stored};
 use super::tasks::{TILE, Task};
 use super::{AttentionShape, BLOCK, KvMemory, Rows};
+use crate::activation::cap_lanes;
 use crate::isa::Kernel;
 use crate::shared::SharedSlice;
 use crate::simd::{LANES, Simd};
@@ -162,6 +163,7 @@ impl Attend<'_> {
                     values,
                     place: place(block),
                     block,
+                    softcap: self.shape.softcap,
                 };
                 let out = &mut out[t * TILE * vectors..(t + 1) * TILE * vectors];
                 step.gather(simd, tile, out, vectors, range);
@@ -221,6 +223,7 @@ struct Step<'a> {
     /// The tile of keys and of values.
     place: usize,
     block: usize,
+    softcap: Option<f32>,
 }
 
 /// A tile of keys or of values.
@@ -357,6 +360,10 @@ impl Step<'_> {
             let (lo, hi) = seen[i];
             if lo < hi {
                 let mut score = simd.load(&weights[i]);
+                if let Some(cap) = self.softcap {
+                    score = cap_lanes(simd, cap, score);
+                    simd.store(score, &mut weights[i]);
+                }
                 if (lo, hi) != (0, BLOCK) {
                     score = simd.keep(score, lo, hi, f32::NEG_INFINITY);
                     simd.store(score, &mut weights[i]);

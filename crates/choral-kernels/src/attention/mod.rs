@@ -55,6 +55,8 @@ pub struct AttentionShape<'a> {
     pub heads: usize,
     /// Multiplies the scores.
     pub scale: f32,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
     /// A query at position `p` sees positions above `p - window` only.
     pub window: Option<usize>,
     /// `[heads]`: the score of one more position, with no value, that every query

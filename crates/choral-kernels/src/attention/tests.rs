@@ -65,6 +65,7 @@ struct Case {
     heads: usize,
     kv_heads: usize,
     dim: usize,
+    softcap: Option<f32>,
     window: Option<usize>,
     types: KvTypes,
     sinks: Option<&'static [f32]>,
@@ -87,6 +88,7 @@ impl Case {
         AttentionShape {
             heads: self.heads,
             scale: 1.0 / (self.dim as f32).sqrt(),
+            softcap: self.softcap,
             window: self.window,
             sinks: self.sinks,
         }
@@ -107,7 +109,11 @@ impl Case {
                         let dot: f64 = (0..dim)
                             .map(|d| f64::from(s.q[(t * self.heads + h) * dim + d]) * k[kv(p) + d])
                             .sum();
-                        (dot / (dim as f64).sqrt()).exp()
+                        let score = dot / (dim as f64).sqrt();
+                        let capped = |cap: f64| cap * (score / cap).tanh();
+                        self.softcap
+                            .map_or(score, |cap| capped(f64::from(cap)))
+                            .exp()
                     })
                     .collect();
                 let sink = self.sinks.map_or(0.0, |s| f64::from(s[h]).exp());
@@ -206,6 +212,7 @@ const CASES: [Case; 11] = [
         heads: 4,
         kv_heads: 2,
         dim: 32,
+        softcap: None,
         window: None,
         types: types(KvType::Bf16, KvType::Bf16),
         sinks: None,
@@ -214,6 +221,7 @@ const CASES: [Case; 11] = [
         heads: 3,
         kv_heads: 3,
         dim: 24,
+        softcap: None,
         window: None,
         types: types(KvType::F32, KvType::F32),
         sinks: None,
@@ -222,6 +230,7 @@ const CASES: [Case; 11] = [
         heads: 8,
         kv_heads: 1,
         dim: 16,
+        softcap: Some(2.0),
         window: Some(20),
         types: types(KvType::F32, KvType::F32),
         sinks: None,
@@ -230,6 +239,7 @@ const CASES: [Case; 11] = [
         heads: 10,
         kv_heads: 1,
         dim: 64,
+        softcap: None,
         window: Some(16),
         types: types(KvType::Bf16, KvType::Bf16),
         sinks: None,
@@ -238,6 +248,7 @@ const CASES: [Case; 11] = [
         heads: 2,
         kv_heads: 1,
         dim: 2,
+        softcap: None,
         window: Some(1),
         types: types(KvType::F32, KvType::F32),
         sinks: None,
@@ -246,6 +257,7 @@ const CASES: [Case; 11] = [
         heads: 4,
         kv_heads: 2,
         dim: 48,
+        softcap: Some(2.0),
         window: None,
         types: types(KvType::Q8_0, KvType::Q8_0),
         sinks: None,
@@ -254,6 +266,7 @@ const CASES: [Case; 11] = [
         heads: 7,
         kv_heads: 1,
         dim: 64,
+        softcap: None,
         window: None,
         types: types(KvType::Q8_0, KvType::F16),
         sinks: None,
@@ -262,6 +275,7 @@ const CASES: [Case; 11] = [
         heads: 6,
         kv_heads: 1,
         dim: 40,
+        softcap: None,
         window: Some(20),
         types: types(KvType::F16, KvType::Q8_0),
         sinks: None,
@@ -270,6 +284,7 @@ const CASES: [Case; 11] = [
         heads: 5,
         kv_heads: 1,
         dim: 80,
+        softcap: Some(2.0),
         window: None,
         types: types(KvType::F16, KvType::Bf16),
         sinks: None,
@@ -278,6 +293,7 @@ const CASES: [Case; 11] = [
         heads: 4,
         kv_heads: 2,
         dim: 32,
+        softcap: None,
         window: None,
         types: types(KvType::Q8_0, KvType::Q8_0),
         sinks: Some(&[0.5, -3.0, 4.0, f32::NEG_INFINITY]),
@@ -286,6 +302,7 @@ const CASES: [Case; 11] = [
         heads: 2,
         kv_heads: 2,
         dim: 16,
+        softcap: None,
         window: Some(18),
         types: types(KvType::F32, KvType::F16),
         sinks: Some(&[2.5, 0.0]),

@@ -1,24 +1,29 @@
 //! Llama 2 and 3, and the many models that share their shape.
 //! Source: Hugging Face `modeling_llama.py`; llama.cpp's `llama` architecture,
-//! which also holds Mistral and stores Q and K for interleaved rotation.
+//! which also holds Mistral and Mixtral and stores Q and K for interleaved rotation.
 
 use super::Architecture;
-use crate::model::{DecoderSpec, Hyper, ModelError, Stored};
+use crate::model::{DecoderSpec, ExpertKeys, Hyper, ModelError, Scheme, Stored};
 
 pub(super) static LLAMA: Architecture = Architecture {
     name: "llama",
     hf: &["LlamaForCausalLM"],
     gguf: &["llama"],
     spec,
+    ..Architecture::BASE
 };
 
 fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
     let mut spec = DecoderSpec::standard(hyper)?;
-    spec.qk_interleaved_in_gguf = true;
+    spec.interleaved_in = &[Scheme::Gguf];
     let bias = |flag| hyper.hf_bool(flag, false).map(Stored::if_set);
     spec.qkv_bias = bias("attention_bias")?;
     spec.attention_output_bias = spec.qkv_bias;
     spec.ffn_bias = bias("mlp_bias")?;
-    spec.windows = hyper.gguf_window(spec.num_layers)?;
+    spec.set_windows(hyper.gguf_window(spec.num_layers)?);
+    if hyper.is_gguf() {
+        let moe = hyper.experts(&ExpertKeys::counted_as("num_local_experts"))?;
+        spec.set_experts(moe, |_| true);
+    }
     Ok(spec)
 }

@@ -7,13 +7,13 @@ use crate::model::{DecoderSpec, Hyper, ModelError};
 pub(super) static MISTRAL: Architecture = Architecture {
     name: "mistral",
     hf: &["MistralForCausalLM"],
-    gguf: &[],
     spec,
+    ..Architecture::BASE
 };
 
 fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
     let mut spec = DecoderSpec::standard(hyper)?;
     let window = hyper.hf_usize("sliding_window")?;
-    spec.windows = vec![window; spec.num_layers];
+    spec.set_windows(hyper.windows(spec.num_layers, window, |_| true)?);
     Ok(spec)
 }

@@ -2,14 +2,29 @@
 //!
 //! An architecture turns a file's configuration into a [`DecoderSpec`]; one forward
 //! pass ([`crate::model`]) runs any spec. A datasheet knows the names that a family
-//! gave its settings and nothing about tensors' values.
+//! gave its settings and its tensors, and nothing about tensors' values.
+//! `docs/add-an-architecture.md` says how to write one.
 
+mod gemma2;
+mod gemma3;
+mod glm;
+mod glm4;
+mod gpt2;
+mod gpt_oss;
+mod granite;
 mod llama;
 mod mistral;
+mod mixtral;
+mod olmo2;
+mod phi3;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
+mod qwen3_moe;
+mod smollm3;
+mod starcoder2;
 
-use crate::model::{DecoderSpec, Hyper, ModelError};
+use crate::model::{DecoderSpec, Hyper, ModelError, Role};
 
 /// One family of models.
 #[derive(Debug)]
@@ -20,16 +35,47 @@ pub struct Architecture {
     pub hf: &'static [&'static str],
     /// Its names in `general.architecture` of a GGUF file.
     pub gguf: &'static [&'static str],
+    /// Tensors that its safetensors files call otherwise than Llama's do: without
+    /// `.weight`, `{l}` standing for the layer and `{e}` for the expert.
+    pub hf_names: &'static [(Role, &'static str)],
+    /// The same for GGUF files.
+    pub gguf_names: &'static [(Role, &'static str)],
     /// Reads the configuration.
     pub spec: fn(&Hyper<'_>) -> Result<DecoderSpec, ModelError>,
 }
 
+impl Architecture {
+    /// What a datasheet does not say.
+    const BASE: Self = Self {
+        name: "",
+        hf: &[],
+        gguf: &[],
+        hf_names: &[],
+        gguf_names: &[],
+        spec: DecoderSpec::standard,
+    };
+}
+
 /// Every family that choral runs.
 pub static ALL: &[&Architecture] = &[
+    &gemma2::GEMMA2,
+    &gemma3::GEMMA3,
+    &glm::GLM,
+    &glm4::GLM4,
+    &gpt2::GPT2,
+    &gpt_oss::GPT_OSS,
+    &granite::GRANITE,
     &llama::LLAMA,
     &mistral::MISTRAL,
+    &mixtral::MIXTRAL,
+    &olmo2::OLMO2,
+    &phi3::PHI3,
     &qwen2::QWEN2,
+    &qwen2_moe::QWEN2_MOE,
     &qwen3::QWEN3,
+    &qwen3_moe::QWEN3_MOE,
+    &smollm3::SMOLLM3,
+    &starcoder2::STARCODER2,
 ];
 
 /// The family of that Hugging Face class name.

@@ -9,11 +9,12 @@ pub(super) static QWEN2: Architecture = Architecture {
     hf: &["Qwen2ForCausalLM"],
     gguf: &["qwen2"],
     spec,
+    ..Architecture::BASE
 };
 
 fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
     let mut spec = DecoderSpec::standard(hyper)?;
     spec.qkv_bias = Stored::Always;
-    spec.windows = hyper.qwen_windows(spec.num_layers)?;
+    spec.set_windows(hyper.qwen_windows(spec.num_layers)?);
     Ok(spec)
 }

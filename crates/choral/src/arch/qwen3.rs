@@ -2,20 +2,21 @@
 //! Source: Hugging Face `modeling_qwen3.py`.
 
 use super::Architecture;
-use crate::model::{DecoderSpec, Hyper, ModelError, Stored};
+use crate::model::{DecoderSpec, Hyper, ModelError, QkNorm, Stored};
 
 pub(super) static QWEN3: Architecture = Architecture {
     name: "qwen3",
     hf: &["Qwen3ForCausalLM"],
     gguf: &["qwen3"],
     spec,
+    ..Architecture::BASE
 };
 
-fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
+pub(super) fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
     let mut spec = DecoderSpec::standard(hyper)?;
-    spec.qk_norm = true;
+    spec.qk_norm = QkNorm::Head;
     spec.qkv_bias = hyper.hf_bool("attention_bias", false).map(Stored::if_set)?;
     spec.attention_output_bias = spec.qkv_bias;
-    spec.windows = hyper.qwen_windows(spec.num_layers)?;
+    spec.set_windows(hyper.qwen_windows(spec.num_layers)?);
     Ok(spec)
 }

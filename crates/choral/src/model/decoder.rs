@@ -3,33 +3,46 @@
 //! Everything is computed per token, in an order that no other token has a part
 //! in; only attention reads other positions, and those of its own sequence.
 
-use super::{DecoderSpec, KvTypes, ModelError, Numeric, loader};
+use super::{DecoderSpec, KvTypes, ModelError, Numeric, Placement, loader};
 use crate::arch::Architecture;
 use crate::engine::batch::{Batch, StepResult};
-use crate::nn::{Embedding, Linear, Rope, add};
+use crate::nn::{
+    Attention, AttentionScratch, Embedding, Linear, Mlp, MlpScratch, Moe, MoeScratch, Norm, Rope,
+    add,
+};
 use choral_formats::ModelFile;
 use choral_kernels::Compute;
-use choral_kernels::activation::silu_mul;
-use choral_kernels::attention::{AttentionShape, KvMemory, Rows, paged_attention};
+use choral_kernels::activation::softcap;
+use choral_kernels::attention::{KvMemory, Rows};
 use choral_kernels::matmul::{Activations, Inputs};
-use choral_kernels::norm::{rms_norm, rms_norm_in_place};
-use choral_kernels::rope::rotate_halves;
 use std::sync::Arc;
 
-/// One layer's weights.
+/// What follows attention.
+#[derive(Debug)]
+pub(super) enum FeedForward {
+    Dense(Mlp),
+    Experts(Moe),
+}
+
+/// One layer. Which norms there are is the spec's [`Placement`].
 #[derive(Debug)]
 pub(super) struct Layer {
-    pub attention_norm: Vec<f32>,
-    /// Q, K and V, one behind the other.
-    pub qkv: Linear,
-    pub q_norm: Option<Vec<f32>>,
-    pub k_norm: Option<Vec<f32>>,
-    pub attention_output: Linear,
-    pub ffn_norm: Vec<f32>,
-    /// Gate and up, one behind the other.
-    pub gate_up: Linear,
-    pub down: Linear,
-    pub window: Option<usize>,
+    pub attention_norm: Option<Norm>,
+    pub attention: Attention,
+    pub post_attention_norm: Option<Norm>,
+    pub ffn_norm: Option<Norm>,
+    pub ffn: FeedForward,
+    pub post_ffn_norm: Option<Norm>,
+}
+
+impl Layer {
+    fn bytes(&self) -> usize {
+        self.attention.bytes()
+            + match &self.ffn {
+                FeedForward::Dense(mlp) => mlp.bytes(),
+                FeedForward::Experts(moe) => moe.bytes(),
+            }
+    }
 }
 
 /// A decoder with its weights packed, ready to run.
@@ -39,56 +52,106 @@ pub struct Model {
     pub(super) numeric: Numeric,
     pub(super) spec: DecoderSpec,
     pub(super) embedding: Embedding,
+    pub(super) positions: Option<Embedding>,
     pub(super) layers: Vec<Layer>,
-    pub(super) norm: Vec<f32>,
+    pub(super) norm: Norm,
     pub(super) output: Linear,
-    pub(super) rope: Rope,
+    pub(super) ropes: Vec<Rope>,
 }
 
 /// Memory of one step, kept for the next. Empty at first; it grows to the largest step.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// Input of the next matrix product.
+    stream: Stream,
+    attention: AttentionScratch,
+    mlp: MlpScratch,
+    moe: MoeScratch,
+    /// Input of the next part.
     x: Activations,
-    /// The residual stream, `[tokens, hidden]`.
-    hidden: Vec<f32>,
-    /// `[tokens, q + k + v]`.
-    qkv: Vec<f32>,
-    /// `[tokens, heads * head_dim]`.
-    attended: Vec<f32>,
-    /// `[tokens, gate + up]`.
-    gate_up: Vec<f32>,
-    /// What a part adds to the residual stream, `[tokens, hidden]`.
-    delta: Vec<f32>,
-    /// `[tokens, 2 * pairs]`: cosines and sines.
-    angles: Vec<f32>,
+    /// The same for experts, `[tokens, hidden]`.
+    normed: Vec<f32>,
+    /// For each rotary embedding, `[tokens, 2 * pairs]` and the pairs.
+    angles: Vec<(Vec<f32>, usize)>,
     block_ids: Vec<u32>,
 }
 
-impl Scratch {
-    /// Fills `x` with the normalised residual stream, to which what the last part
-    /// contributed is added first, if any did.
+/// The residual stream, and what is about to be added to it.
+#[derive(Debug, Default)]
+struct Stream {
+    width: usize,
+    /// Multiplies what parts add.
+    scale: f32,
+    /// `[tokens, hidden]`.
+    hidden: Vec<f32>,
+    /// What the last part adds, `[tokens, hidden]`.
+    delta: Vec<f32>,
+    /// What the part beside it adds, where parts stand beside each other.
+    beside: Vec<f32>,
+    /// Whether `delta` is still to be added.
+    is_behind: bool,
+}
+
+impl Stream {
+    /// Fills `x` with the normalised stream, which catches up on the way.
     fn normalise(
         &mut self,
         compute: &Compute,
+        norm: Option<&Norm>,
         inputs: Inputs,
-        (norm, eps): (&[f32], f32),
-        is_behind: bool,
+        x: &mut Activations,
     ) {
-        let (width, isa, delta) = (norm.len(), compute.isa(), &self.delta);
+        let (width, scale, isa) = (self.width, self.scale, compute.isa());
+        let delta = self.is_behind.then_some(&self.delta);
         let hidden = (self.hidden.as_mut_slice(), width);
-        self.x
-            .fill_changing(compute, inputs, width, hidden, |t, hidden, out| {
-                if is_behind {
-                    add(hidden, &delta[t * width..][..width]);
-                }
-                rms_norm(isa, hidden, norm, eps, out);
+        x.fill_changing(compute, inputs, width, hidden, |t, hidden, out| {
+            if let Some(delta) = delta {
+                add_scaled(hidden, &delta[t * width..][..width], scale);
+            }
+            match norm {
+                Some(norm) => norm.apply(isa, hidden, out),
+                None => out.copy_from_slice(hidden),
+            }
+        });
+        self.is_behind = false;
+    }
+
+    /// Adds what is still to be added.
+    fn catch_up(&mut self, compute: &Compute) {
+        if !std::mem::take(&mut self.is_behind) {
+            return;
+        }
+        let (width, scale, delta) = (self.width, self.scale, &self.delta);
+        compute.rows_mut(&mut self.hidden, width, |t, row| {
+            add_scaled(row, &delta[t * width..][..width], scale);
+        });
+    }
+
+    /// Normalises what is about to be added.
+    fn normalise_delta(&mut self, compute: &Compute, norm: Option<&Norm>) {
+        if let Some(norm) = norm {
+            compute.rows_mut(&mut self.delta, self.width, |_, row| {
+                norm.apply_to_pieces(compute.isa(), row);
             });
+        }
+    }
+}
+
+/// `a += scale * b`; a scale of 1 adds what is there.
+fn add_scaled(a: &mut [f32], b: &[f32], scale: f32) {
+    if scale == 1.0 {
+        add(a, b);
+    } else {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a += scale * b;
+        }
     }
 }
 
 impl Model {
     /// Loads the weights of an open file, packed for `numeric` by `compute`'s workers.
+    ///
+    /// `context` is the longest that a sequence may become (the model's own if not
+    /// said): models with `LongRoPE` have other frequencies for long contexts.
     ///
     /// # Errors
     /// If the file's family is unknown, or a setting or tensor is missing or not
@@ -96,9 +159,10 @@ impl Model {
     pub fn load(
         file: &Arc<ModelFile>,
         numeric: Numeric,
+        context: Option<usize>,
         compute: &Compute,
     ) -> Result<Self, ModelError> {
-        loader::load(file, numeric, compute)
+        loader::load(file, numeric, context, compute)
     }
 
     /// What the model is made of.
@@ -118,10 +182,7 @@ impl Model {
 
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
-        let layer = |l: &Layer| {
-            l.qkv.bytes() + l.attention_output.bytes() + l.gate_up.bytes() + l.down.bytes()
-        };
-        self.layers.iter().map(layer).sum::<usize>() + self.output.bytes()
+        self.layers.iter().map(Layer::bytes).sum::<usize>() + self.output.bytes()
     }
 
     /// Memory for `blocks` blocks of keys and values kept as `types`, one a layer.
@@ -155,9 +216,8 @@ impl Model {
         scratch: &mut Scratch,
         result: &mut StepResult,
     ) {
-        let spec = &self.spec;
-        let (tokens, width) = (batch.token_ids.len(), spec.hidden_size);
-        let mut norms = Norms::new(batch, spec.num_layers, &mut result.hidden_l2);
+        let width = self.spec.hidden_size;
+        let mut norms = Norms::new(batch, self.spec.num_layers, &mut result.hidden_l2);
         let s = scratch;
         let mut block_ids = std::mem::take(&mut s.block_ids);
         block_ids.clear();
@@ -169,107 +229,126 @@ impl Model {
             cu_blocks: &batch.cu_blocks,
             block_ids: &block_ids,
         };
-
-        s.hidden.resize(tokens * width, 0.0);
-        let embed = self.embedding.rows();
-        compute.rows_mut(&mut s.hidden, width, |t, row| {
-            embed(batch.token_ids[t], row);
-        });
-        s.angles.resize(tokens * 2 * self.rope.pairs(), 0.0);
-        compute.rows_mut(&mut s.angles, 2 * self.rope.pairs(), |t, row| {
-            self.rope.angles(batch.positions[t], row);
-        });
-
-        let eps = spec.norm_eps;
+        self.embed(compute, batch, s);
         for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
-            let (inputs, norm) = (layer.qkv.inputs(), &layer.attention_norm);
-            s.normalise(compute, inputs, (norm, eps), index > 0);
-            norms.record(index, |t| &s.hidden[t * width..(t + 1) * width]);
-            self.attention(compute, layer, kv, &rows, tokens, s);
-            let (inputs, norm) = (layer.gate_up.inputs(), &layer.ffn_norm);
-            s.normalise(compute, inputs, (norm, eps), true);
-            self.feed_forward(compute, layer, tokens, s);
+            let (stream, inputs) = (&mut s.stream, layer.attention.inputs());
+            stream.normalise(compute, layer.attention_norm.as_ref(), inputs, &mut s.x);
+            norms.record(index, |t| &stream.hidden[t * width..(t + 1) * width]);
+            let seen = (&rows, s.angles.as_slice());
+            let attention = &layer.attention;
+            attention.forward(compute, &s.x, kv, seen, &mut s.attention, &mut stream.delta);
+            stream.normalise_delta(compute, layer.post_attention_norm.as_ref());
+            if self.spec.placement == Placement::Parallel {
+                // The feed-forward part sees the stream as attention saw it.
+                std::mem::swap(&mut stream.delta, &mut stream.beside);
+                Self::feed_forward(compute, layer, layer.attention_norm.as_ref(), s);
+                let (stream, beside) = (&mut s.stream.delta, &s.stream.beside);
+                compute.rows_mut(stream, width, |t, row| {
+                    add(row, &beside[t * width..][..width]);
+                });
+            } else {
+                stream.is_behind = true;
+                Self::feed_forward(compute, layer, layer.ffn_norm.as_ref(), s);
+            }
+            s.stream
+                .normalise_delta(compute, layer.post_ffn_norm.as_ref());
+            s.stream.is_behind = true;
         }
-        compute.rows_mut(&mut s.hidden, width, |t, row| {
-            add(row, &s.delta[t * width..][..width]);
-        });
+        s.stream.catch_up(compute);
 
-        let (isa, hidden) = (compute.isa(), &s.hidden);
+        let (isa, hidden) = (compute.isa(), &s.stream.hidden);
         let normed = |t: usize, out: &mut [f32]| {
-            rms_norm(isa, &hidden[t * width..][..width], &self.norm, eps, out);
+            self.norm.apply(isa, &hidden[t * width..][..width], out);
         };
         norms.record_last(width, normed);
-        let rows = (batch.logit_tokens.len(), width);
-        s.x.fill(compute, self.output.inputs(), rows, |i, out| {
+        let shape = (batch.logit_tokens.len(), width);
+        s.x.fill(compute, self.output.inputs(), shape, |i, out| {
             normed(batch.logit_tokens[i] as usize, out);
         });
         self.output.forward(compute, &s.x, &mut result.logits);
+        self.shape_logits(compute, &mut result.logits);
         s.block_ids = block_ids;
     }
 
-    /// Makes attention's contribution of the normalised `s.x`, in `s.delta`.
-    fn attention(
-        &self,
-        compute: &Compute,
-        layer: &Layer,
-        kv: &mut KvMemory,
-        rows: &Rows<'_>,
-        tokens: usize,
-        s: &mut Scratch,
-    ) {
-        let spec = &self.spec;
-        let (dim, isa) = (spec.head_dim, compute.isa());
-        let (q_width, kv_width) = (spec.q_width(), spec.kv_width());
-        layer.qkv.forward(compute, &s.x, &mut s.qkv);
-
-        let stride = layer.qkv.width();
-        let pairs = self.rope.pairs();
-        compute.rows_mut(&mut s.qkv, stride, |t, row| {
-            let (cos, sin) = s.angles[t * 2 * pairs..][..2 * pairs].split_at(pairs);
-            let (q, rest) = row.split_at_mut(q_width);
-            for (part, norm) in [(q, &layer.q_norm), (&mut rest[..kv_width], &layer.k_norm)] {
-                for head in part.chunks_exact_mut(dim) {
-                    if let Some(weight) = norm {
-                        rms_norm_in_place(isa, head, weight, spec.norm_eps);
-                    }
-                    rotate_halves(head, cos, sin);
+    /// Starts the residual stream with the tokens' embeddings, and computes angles.
+    fn embed(&self, compute: &Compute, batch: &Batch, s: &mut Scratch) {
+        let (tokens, width) = (batch.token_ids.len(), self.spec.hidden_size);
+        let stream = &mut s.stream;
+        stream.width = width;
+        stream.scale = self.spec.residual_scale;
+        stream.is_behind = false;
+        stream.hidden.resize(tokens * width, 0.0);
+        let (embed, scale) = (self.embedding.rows(), self.spec.embedding_scale);
+        compute.rows_mut(&mut stream.hidden, width, |t, row| {
+            embed(batch.token_ids[t], row);
+            if scale != 1.0 {
+                for x in row.iter_mut() {
+                    *x *= scale;
                 }
             }
         });
-
-        let qkv = &s.qkv;
-        let head = |t: usize, first: usize, h: usize| &qkv[t * stride + first + h * dim..][..dim];
-        kv.store(
-            compute,
-            rows,
-            |t, h| head(t, q_width, h),
-            |t, h| head(t, q_width + kv_width, h),
-        );
-        let shape = AttentionShape {
-            heads: spec.num_heads,
-            scale: 1.0 / (dim as f32).sqrt(),
-            window: layer.window,
-            sinks: None,
-        };
-        s.attended.resize(tokens * q_width, 0.0);
-        paged_attention(compute, &shape, kv, rows, (qkv, stride), &mut s.attended);
-        let inputs = layer.attention_output.inputs();
-        s.x.fill(compute, inputs, (tokens, q_width), |t, out| {
-            out.copy_from_slice(&s.attended[t * q_width..][..q_width]);
-        });
-        layer.attention_output.forward(compute, &s.x, &mut s.delta);
+        if let Some(positions) = &self.positions {
+            let at = positions.rows();
+            stream.delta.resize(tokens * width, 0.0);
+            compute.rows_mut(&mut stream.delta, width, |t, row| {
+                at(batch.positions[t], row);
+            });
+            let delta = &stream.delta;
+            compute.rows_mut(&mut stream.hidden, width, |t, row| {
+                add(row, &delta[t * width..][..width]);
+            });
+        }
+        s.angles.resize_with(self.ropes.len(), Default::default);
+        for (rope, (angles, pairs)) in self.ropes.iter().zip(&mut s.angles) {
+            *pairs = rope.pairs();
+            angles.resize(tokens * 2 * rope.pairs(), 0.0);
+            compute.rows_mut(angles, 2 * rope.pairs(), |t, row| {
+                rope.angles(batch.positions[t], row);
+            });
+        }
     }
 
-    /// Makes the feed-forward part's contribution of the normalised `s.x`, in `s.delta`.
-    fn feed_forward(&self, compute: &Compute, layer: &Layer, tokens: usize, s: &mut Scratch) {
-        let spec = &self.spec;
-        let (ffn, isa) = (spec.ffn_size, compute.isa());
-        layer.gate_up.forward(compute, &s.x, &mut s.gate_up);
-        s.x.fill(compute, layer.down.inputs(), (tokens, ffn), |t, out| {
-            let (gate, up) = s.gate_up[t * 2 * ffn..][..2 * ffn].split_at(ffn);
-            silu_mul(isa, gate, up, out);
+    /// Leaves the feed-forward part's contribution in the stream's `delta`.
+    fn feed_forward(compute: &Compute, layer: &Layer, norm: Option<&Norm>, s: &mut Scratch) {
+        match &layer.ffn {
+            FeedForward::Dense(mlp) => {
+                s.stream.normalise(compute, norm, mlp.inputs(), &mut s.x);
+                mlp.forward(compute, &s.x, &mut s.mlp, &mut s.stream.delta);
+            }
+            FeedForward::Experts(moe) => {
+                s.stream.catch_up(compute);
+                let (isa, width) = (compute.isa(), s.stream.width);
+                let hidden = &s.stream.hidden;
+                s.normed.resize(hidden.len(), 0.0);
+                compute.rows_mut(&mut s.normed, width, |t, out| {
+                    let row = &hidden[t * width..][..width];
+                    match norm {
+                        Some(norm) => norm.apply(isa, row, out),
+                        None => out.copy_from_slice(row),
+                    }
+                });
+                let rows = (s.normed.as_slice(), width);
+                moe.forward(compute, rows, &mut s.moe, &mut s.stream.delta);
+            }
+        }
+    }
+
+    /// Scales and caps logits, where the model does.
+    fn shape_logits(&self, compute: &Compute, logits: &mut [f32]) {
+        let (scale, cap) = (self.spec.logit_scale, self.spec.logit_softcap);
+        if scale == 1.0 && cap.is_none() {
+            return;
+        }
+        compute.rows_mut(logits, self.spec.vocab_size, |_, row| {
+            if scale != 1.0 {
+                for x in row.iter_mut() {
+                    *x *= scale;
+                }
+            }
+            if let Some(cap) = cap {
+                softcap(compute.isa(), cap, row);
+            }
         });
-        layer.down.forward(compute, &s.x, &mut s.delta);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns how a setting is found and what its value may be. Knows no family.
 
-use super::{ModelError, RopeSpec, rope_config};
+use super::{Activation, Keys, ModelError, MoeSpec, RopeScaling, RopeSpec, Stored, rope_config};
 use crate::arch::{self, Architecture};
 use choral_formats::{FormatError, Gguf, HfDir, ModelFile, TensorSource};
 use std::fmt::Display;
@@ -23,6 +23,11 @@ impl Key {
         Self { hf, gguf }
     }
 
+    /// A setting that only a `config.json` has.
+    pub const fn hf(hf: &'static str) -> Self {
+        Self { hf, gguf: hf }
+    }
+
     /// A setting that only GGUF files have.
     pub const fn gguf(gguf: &'static str) -> Self {
         Self { hf: gguf, gguf }
@@ -39,6 +44,7 @@ pub(super) enum Source<'a> {
 #[derive(Debug)]
 pub struct Hyper<'a> {
     pub(super) source: Source<'a>,
+    pub(super) architecture: &'static Architecture,
 }
 
 impl<'a> Hyper<'a> {
@@ -52,7 +58,7 @@ impl<'a> Hyper<'a> {
                 let prefix = gguf.architecture()?;
                 let arch = arch::by_gguf(prefix).ok_or_else(|| unknown(prefix, |a| a.gguf))?;
                 let source = Source::Gguf { file: gguf, prefix };
-                Ok((arch, Self { source }))
+                Ok((arch, Self::new(source, arch)))
             }
             ModelFile::Hf(dir) => {
                 let classes: Vec<&str> = dir.config.required("architectures")?;
@@ -61,8 +67,15 @@ impl<'a> Hyper<'a> {
                     .find_map(|class| arch::by_hf(class))
                     .ok_or_else(|| unknown(&classes.join(", "), |a| a.hf))?;
                 let source = Source::Hf(dir);
-                Ok((arch, Self { source }))
+                Ok((arch, Self::new(source, arch)))
             }
+        }
+    }
+
+    fn new(source: Source<'a>, architecture: &'static Architecture) -> Self {
+        Self {
+            source,
+            architecture,
         }
     }
 
@@ -146,6 +159,31 @@ impl<'a> Hyper<'a> {
         }
     }
 
+    /// A flag a layer, as numbers, of `config.json`.
+    pub fn hf_flags(&self, key: &str, layers: usize) -> Result<Option<Vec<bool>>, ModelError> {
+        let Source::Hf(dir) = self.source else {
+            return Ok(None);
+        };
+        let Some(flags) = dir.config.optional::<Vec<usize>>(key)? else {
+            return Ok(None);
+        };
+        if flags.len() != layers {
+            let expected = format!("{layers} entries");
+            return Err(dir.config.invalid(key, expected, flags.len()).into());
+        }
+        Ok(Some(flags.into_iter().map(|flag| flag != 0).collect()))
+    }
+
+    /// Which layers of a Qwen model have experts.
+    pub fn qwen_sparse_layers(&self) -> Result<impl Fn(usize) -> bool, ModelError> {
+        let step = self.hf_usize("decoder_sparse_step")?.unwrap_or(1).max(1);
+        let dense: Vec<usize> = match self.source {
+            Source::Gguf { .. } => Vec::new(),
+            Source::Hf(dir) => dir.config.optional("mlp_only_layers")?.unwrap_or_default(),
+        };
+        Ok(move |layer: usize| !dense.contains(&layer) && (layer + 1).is_multiple_of(step))
+    }
+
     /// How many tensors the file holds: more layers than that cannot be.
     pub fn tensor_count(&self) -> usize {
         match self.source {
@@ -173,23 +211,73 @@ impl<'a> Hyper<'a> {
         Ok(rows)
     }
 
-    /// Whether the output matrix is the embedding.
+    /// Whether the output matrix is the embedding: as the settings say, or else if
+    /// the file has no other.
     pub fn tied_embeddings(&self) -> Result<bool, ModelError> {
         match self.source {
             Source::Gguf { file, .. } => Ok(file.tensor("output.weight").is_none()),
-            Source::Hf(_) => self.hf_bool("tie_word_embeddings", false),
+            Source::Hf(dir) => {
+                let stated = dir.config.optional("tie_word_embeddings")?;
+                Ok(stated.unwrap_or_else(|| dir.tensor("lm_head.weight").is_none()))
+            }
         }
     }
 
-    /// Refuses activations other than `SiLU`.
-    pub fn require_silu(&self) -> Result<(), ModelError> {
+    /// The nonlinearity that `config.json` names; GGUF files name none.
+    pub fn activation(&self) -> Result<Option<Activation>, ModelError> {
         let Source::Hf(dir) = self.source else {
-            return Ok(());
+            return Ok(None);
         };
-        match dir.config.optional("hidden_act")? {
-            None | Some("silu" | "swish") => Ok(()),
-            Some(other) => Err(dir.config.invalid("hidden_act", "silu", other).into()),
+        for key in ["hidden_activation", "hidden_act", "activation_function"] {
+            let Some(name) = dir.config.optional::<&str>(key)? else {
+                continue;
+            };
+            return match name {
+                "silu" | "swish" => Ok(Some(Activation::Silu)),
+                "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Ok(Some(Activation::GeluTanh)),
+                "gelu" => Ok(Some(Activation::Gelu)),
+                other => {
+                    let expected = "silu, gelu, gelu_new or gelu_pytorch_tanh";
+                    Err(dir.config.invalid(key, expected, other).into())
+                }
+            };
         }
+        Ok(None)
+    }
+
+    /// Whether the settings are a GGUF file's.
+    pub fn is_gguf(&self) -> bool {
+        matches!(self.source, Source::Gguf { .. })
+    }
+
+    /// An optional positive number.
+    pub fn positive(&self, key: Key) -> Result<Option<f32>, ModelError> {
+        match self.f32(key)? {
+            Some(x) if x.is_finite() && x > 0.0 => Ok(Some(x)),
+            None => Ok(None),
+            Some(x) => Err(self.invalid(key, "a positive number", x)),
+        }
+    }
+
+    /// Experts, under the names that most families give them: how many, how many are
+    /// chosen, and how wide; `None` if there are none.
+    pub fn experts(&self, names: &ExpertKeys) -> Result<Option<MoeSpec>, ModelError> {
+        const MOST: usize = 1 << 16;
+        let num_experts = match self.usize(names.count)? {
+            None | Some(0) => return Ok(None),
+            Some(_) => self.bounded(names.count, 1..=MOST)?,
+        };
+        Ok(Some(MoeSpec {
+            num_experts,
+            num_chosen: self.bounded(names.chosen, 1..=num_experts)?,
+            size: match self.usize(names.size)? {
+                Some(_) => self.bounded(names.size, 1..=1 << 20)?,
+                None => self.bounded(Keys::LLAMA.ffn, 1..=1 << 20)?,
+            },
+            normalised: true,
+            router_bias: Stored::IfPresent,
+            shared_size: 0,
+        }))
     }
 
     /// A GGUF file's sliding window, the same in every layer.
@@ -209,11 +297,28 @@ impl<'a> Hyper<'a> {
             Some(true) => config.optional("sliding_window")?,
             _ => None,
         };
+        let first = config.optional("max_window_layers")?.unwrap_or(28_usize);
+        self.windows(layers, window, |layer| layer >= first)
+    }
+
+    /// Windows of `window` positions in the layers that `layer_types` names, or where
+    /// it is not there, in those that `is_windowed`.
+    pub fn windows(
+        &self,
+        layers: usize,
+        window: Option<usize>,
+        is_windowed: impl Fn(usize) -> bool,
+    ) -> Result<Vec<Option<usize>>, ModelError> {
+        let by_rule = || {
+            let windows = (0..layers).map(|layer| window.filter(|_| is_windowed(layer)));
+            Ok(windows.collect())
+        };
+        let Source::Hf(dir) = self.source else {
+            return by_rule();
+        };
+        let config = &dir.config;
         let Some(types) = config.optional::<Vec<&str>>("layer_types")? else {
-            let first = config.optional("max_window_layers")?.unwrap_or(28_usize);
-            return Ok((0..layers)
-                .map(|layer| window.filter(|_| layer >= first))
-                .collect());
+            return by_rule();
         };
         if types.len() != layers {
             let expected = format!("{layers} entries");
@@ -232,33 +337,71 @@ impl<'a> Hyper<'a> {
             .collect()
     }
 
-    /// Rotary embedding over `head_dim` elements.
+    /// Rotary embedding over `head_dim` elements, or over the part of them that the
+    /// settings name.
     pub fn rope(&self, head_dim: usize) -> Result<RopeSpec, ModelError> {
+        self.rope_of(head_dim, None)
+    }
+
+    /// That of the layers of one kind, where a `config.json` has one for each.
+    pub fn rope_of(&self, head_dim: usize, kind: Option<&str>) -> Result<RopeSpec, ModelError> {
+        const DIM: Key = Key::new("partial_rotary_factor", "rope.dimension_count");
         let (theta, dim, scaling) = match self.source {
             Source::Gguf { .. } => {
-                let key = Key::gguf("rope.dimension_count");
-                let dim = self.gguf_usize(key)?.unwrap_or(head_dim);
-                if dim == 0 || dim > head_dim || !dim.is_multiple_of(2) {
-                    let expected = format!("an even number up to the head's {head_dim}");
-                    return Err(self.invalid(key, expected, dim));
-                }
+                let dim = self.gguf_usize(DIM)?.unwrap_or(head_dim);
                 let (theta, scaling) = rope_config::from_gguf(self)?;
                 (theta, dim, scaling)
             }
             Source::Hf(dir) => {
-                let (theta, scaling) = rope_config::from_hf(&dir.config)?;
-                (theta, head_dim, scaling)
+                let rope = rope_config::from_hf(&dir.config, kind)?;
+                let dim = (head_dim as f64 * rope.share) as usize;
+                (rope.theta, dim, rope.scaling)
             }
         };
+        if dim == 0 || dim > head_dim || !dim.is_multiple_of(2) {
+            let expected = format!("an even number up to the head's {head_dim}");
+            return Err(self.invalid(DIM, expected, dim));
+        }
         if !(theta.is_finite() && theta > 0.0) {
             let key = Key::new("rope_theta", "rope.freq_base");
             return Err(self.invalid(key, "a positive number", theta));
+        }
+        if let RopeScaling::Long { short, long, .. } = &scaling {
+            for (key, list) in [("short_factor", short), ("long_factor", long)] {
+                if !list.is_empty() && list.len() != dim / 2 {
+                    let expected = format!("{} numbers", dim / 2);
+                    let key = Key::new(key, key);
+                    return Err(self.invalid(key, expected, list.len()));
+                }
+            }
         }
         Ok(RopeSpec {
             theta,
             dim,
             scaling,
         })
+    }
+}
+
+/// What a family calls its experts.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpertKeys {
+    /// How many there are.
+    pub count: Key,
+    /// How many a token goes through.
+    pub chosen: Key,
+    /// Inner width of each; that of the feed-forward part if not said.
+    pub size: Key,
+}
+
+impl ExpertKeys {
+    /// With this name of their number in `config.json`.
+    pub const fn counted_as(hf: &'static str) -> Self {
+        Self {
+            count: Key::new(hf, "expert_count"),
+            chosen: Key::new("num_experts_per_tok", "expert_used_count"),
+            size: Key::new("moe_intermediate_size", "expert_feed_forward_length"),
+        }
     }
 }
 

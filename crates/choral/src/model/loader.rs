@@ -1,54 +1,30 @@
-//! Finds, checks and packs the tensors that a spec needs.
+//! Checks and packs the tensors that a spec needs.
 
-use super::decoder::{Layer, Model};
+use super::decoder::{FeedForward, Layer, Model};
 use super::hyper::Hyper;
-use super::names::{Role, Scheme};
+use super::names::{At, Role};
 use super::packing::{self, Kept};
-use super::{DecoderSpec, ModelError, Numeric, Stored};
-use crate::nn::{Embedding, Linear, Rope};
-use choral_formats::{Dtype, FormatError, ModelFile, TensorSource, TensorView, dequantize};
+use super::tensors::{Place, Rows, Shape, Tensors};
+use super::{
+    DecoderSpec, Ffn, LayerSpec, ModelError, MoeSpec, NormKind, Numeric, Placement, QkNorm,
+    RopeScaling, Scheme, Stored,
+};
+use crate::nn::{Attention, Embedding, Linear, Mlp, Moe, Norm, Rope, SharedExpert};
+use choral_formats::{Dtype, ModelFile};
 use choral_kernels::Compute;
-use choral_kernels::matmul::{self, PackedMatrix, RowCodes, Source};
-use std::cell::RefCell;
-use std::collections::HashSet;
+use choral_kernels::matmul::{self, Element, PackedMatrix, RowCodes, Source};
 use std::sync::Arc;
 
 struct Loader<'a> {
-    file: &'a ModelFile,
+    tensors: Tensors<'a>,
     scheme: Scheme,
     spec: &'a DecoderSpec,
     numeric: Numeric,
     compute: &'a Compute,
-    used: RefCell<HashSet<String>>,
 }
 
-/// A part of a fused matrix: its tensor, and which stored row each of its rows is.
-struct Part<'a> {
-    view: TensorView<'a>,
-    order: RowOrder,
-}
-
-/// GGUF files of Llama hold each head's rows of Q and K interleaved: row `2 i + j`
-/// there is row `i + j * half` of the layout that kernels rotate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RowOrder {
-    AsStored,
-    Interleaved { head_dim: usize },
-}
-
-impl RowOrder {
-    fn stored(self, row: usize) -> usize {
-        match self {
-            Self::AsStored => row,
-            Self::Interleaved { head_dim } => {
-                let (head, at, half) = (row / head_dim, row % head_dim, head_dim / 2);
-                head * head_dim + 2 * (at % half) + at / half
-            }
-        }
-    }
-}
-
-/// Loads a model, packing its weights on `compute`.
+/// Loads a model for sequences of up to `context` tokens, packing its weights on
+/// `compute`.
 ///
 /// # Errors
 /// If the file is of no family that choral runs, or a setting or tensor is missing
@@ -56,37 +32,42 @@ impl RowOrder {
 pub(super) fn load(
     file: &Arc<ModelFile>,
     numeric: Numeric,
+    context: Option<usize>,
     compute: &Compute,
 ) -> Result<Model, ModelError> {
     let (architecture, hyper) = Hyper::open(file)?;
     let spec = (architecture.spec)(&hyper)?;
-    let scheme = Scheme::of(file);
     let loader = Loader {
-        file,
-        scheme,
+        tensors: Tensors::new(file, &spec),
+        scheme: Scheme::of(file),
         spec: &spec,
         numeric,
         compute,
-        used: RefCell::default(),
     };
     loader.check()?;
-    let rope = Rope::new(&spec.rope, loader.rope_divisors()?.as_deref());
+    let ropes = loader.ropes(context.unwrap_or(spec.max_context))?;
     let layers = (0..spec.num_layers)
         .map(|layer| loader.layer(layer))
         .collect::<Result<_, _>>()?;
-    let embedding = loader.name(Role::Embedding, 0, "weight");
+    let table = |role| {
+        let name = loader.tensors.name(role, At::default(), "weight");
+        Embedding::new(Arc::clone(file), name)
+    };
+    let embedding = table(Role::Embedding);
+    let positions = spec.learned_positions.then(|| table(Role::Positions));
     let output = loader.output()?;
-    let norm = loader.vector(Role::OutputNorm, 0, "weight", spec.hidden_size)?;
-    loader.report_unused();
+    let norm = loader.norm(Role::OutputNorm, At::default())?;
+    loader.tensors.report_unused();
     Ok(Model {
         architecture,
         numeric,
-        embedding: Embedding::new(Arc::clone(file), embedding),
+        spec,
+        embedding,
+        positions,
         layers,
         norm,
         output,
-        rope,
-        spec,
+        ropes,
     })
 }
 
@@ -94,62 +75,137 @@ pub(super) fn load(
 /// [`Model::weight_bytes`] counts them. Tensors that are missing count as floats:
 /// loading will name them.
 pub(super) fn packed_bytes(file: &ModelFile, spec: &DecoderSpec, numeric: Numeric) -> u64 {
-    let dtypes = matrices(file, spec);
-    let bytes = dtypes.map(|(dtype, shape)| Kept::of(dtype, numeric).bytes(shape));
+    let tensors = Tensors::new(file, spec);
+    let bytes = matrices(spec).map(|(role, at, shape, _)| {
+        kept(role, tensors.dtype(role, at, shape), numeric).bytes(shape)
+    });
     bytes.fold(0, u64::saturating_add)
 }
 
 /// Whether most of a file's weights are of quantised types that kernels multiply as
 /// they are.
 pub(super) fn is_quantised(file: &ModelFile, spec: &DecoderSpec) -> bool {
+    let tensors = Tensors::new(file, spec);
     let (mut quantised, mut all) = (0_u64, 0_u64);
-    for (dtype, [n, k]) in matrices(file, spec) {
-        let weights = (n as u64).saturating_mul(k as u64);
+    for (role, at, shape, _) in matrices(spec) {
+        let weights = (shape[0] as u64).saturating_mul(shape[1] as u64);
         all = all.saturating_add(weights);
-        if packing::format(dtype).is_some() {
+        if packing::format(tensors.dtype(role, at, shape)).is_some() {
             quantised = quantised.saturating_add(weights);
         }
     }
     quantised > all / 2
 }
 
-/// Type and shape of every matrix that a forward pass multiplies with.
-fn matrices(file: &ModelFile, spec: &DecoderSpec) -> impl Iterator<Item = (Dtype, Shape)> {
-    let scheme = Scheme::of(file);
-    let layers = (0..spec.num_layers).flat_map(move |layer| {
-        spec.matrices()
-            .map(|(role, shape, _)| (role, layer, shape))
-            .to_vec()
-    });
-    let head = [(spec.output_role(), 0, [spec.vocab_size, spec.hidden_size])];
-    layers.chain(head).map(move |(role, layer, shape)| {
-        let name = format!("{}.weight", role.name(scheme, layer));
-        let stored = file.tensors().tensor(&name);
-        (stored.map_or(Dtype::F32, |view| view.info.dtype), shape)
-    })
+/// How a matrix is kept. Routers are small and their choices are not smooth: they are
+/// f32 in every numeric.
+fn kept(role: Role, dtype: Dtype, numeric: Numeric) -> Kept {
+    match role {
+        Role::Router | Role::SharedRouter => Kept::Float(Element::F32),
+        _ => Kept::of(dtype, numeric),
+    }
 }
 
-/// `[rows, columns]`.
-type Shape = [usize; 2];
+/// A matrix that a forward pass multiplies with: what, whose, how large, and whether
+/// it has a bias.
+type Matrix = (Role, At, Shape, Stored);
+
+/// All of them.
+fn matrices(spec: &DecoderSpec) -> impl Iterator<Item = Matrix> + '_ {
+    let layers = (0..spec.num_layers).flat_map(|layer| spec.layer_matrices(layer));
+    let shape = [spec.vocab_size, spec.hidden_size];
+    layers.chain([(spec.output_role(), At::default(), shape, Stored::IfPresent)])
+}
+
+/// Their shapes.
+pub(super) fn shapes(spec: &DecoderSpec) -> impl Iterator<Item = Shape> + '_ {
+    matrices(spec).map(|(_, _, shape, _)| shape)
+}
 
 impl DecoderSpec {
-    /// Every matrix of a layer, with its shape and its bias.
-    fn matrices(&self) -> [(Role, Shape, Stored); 7] {
+    fn attention_matrices(&self, layer: usize) -> [Matrix; 4] {
         let (hidden, q, kv) = (self.hidden_size, self.q_width(), self.kv_width());
-        let ffn = self.ffn_size;
+        let at = At::layer(layer);
         [
-            (Role::Q, [q, hidden], self.qkv_bias),
-            (Role::K, [kv, hidden], self.qkv_bias),
-            (Role::V, [kv, hidden], self.qkv_bias),
+            (Role::Q, at, [q, hidden], self.qkv_bias),
+            (Role::K, at, [kv, hidden], self.qkv_bias),
+            (Role::V, at, [kv, hidden], self.qkv_bias),
             (
                 Role::AttentionOutput,
+                at,
                 [hidden, q],
                 self.attention_output_bias,
             ),
-            (Role::FfnGate, [ffn, hidden], self.ffn_bias),
-            (Role::FfnUp, [ffn, hidden], self.ffn_bias),
-            (Role::FfnDown, [hidden, ffn], self.ffn_bias),
         ]
+    }
+
+    /// The matrices of a feed-forward part of inner width `size`: gate (if there is
+    /// one), up, down.
+    fn ffn_matrices(&self, at: At, roles: [Role; 3], size: usize) -> Vec<Matrix> {
+        let [gate, up, down] = roles;
+        let (hidden, bias) = (self.hidden_size, self.ffn_bias);
+        let inner = if self.ffn.gated {
+            vec![gate, up]
+        } else {
+            vec![up]
+        };
+        let inner = inner
+            .into_iter()
+            .map(|role| (role, at, [size, hidden], bias));
+        inner.chain([(down, at, [hidden, size], bias)]).collect()
+    }
+
+    fn dense_matrices(&self, layer: usize) -> Vec<Matrix> {
+        let roles = [Role::FfnGate, Role::FfnUp, Role::FfnDown];
+        self.ffn_matrices(At::layer(layer), roles, self.ffn.size)
+    }
+
+    fn expert_matrices(&self, layer: usize, expert: usize, moe: &MoeSpec) -> Vec<Matrix> {
+        let roles = [Role::ExpertGate, Role::ExpertUp, Role::ExpertDown];
+        self.ffn_matrices(At { layer, expert }, roles, moe.size)
+    }
+
+    fn shared_matrices(&self, layer: usize, moe: &MoeSpec) -> Vec<Matrix> {
+        let roles = [Role::SharedGate, Role::SharedUp, Role::SharedDown];
+        self.ffn_matrices(At::layer(layer), roles, moe.shared_size)
+    }
+
+    fn router(&self, layer: usize, moe: &MoeSpec) -> Matrix {
+        let shape = [moe.num_experts, self.hidden_size];
+        (Role::Router, At::layer(layer), shape, moe.router_bias)
+    }
+
+    fn shared_router(&self, layer: usize) -> Matrix {
+        let shape = [1, self.hidden_size];
+        (
+            Role::SharedRouter,
+            At::layer(layer),
+            shape,
+            Stored::IfPresent,
+        )
+    }
+
+    /// The experts of a layer that has some.
+    fn experts(&self, layer: &LayerSpec) -> Option<&MoeSpec> {
+        self.moe.as_ref().filter(|_| layer.ffn == Ffn::Experts)
+    }
+
+    /// Every matrix of a layer.
+    fn layer_matrices(&self, layer: usize) -> Vec<Matrix> {
+        let mut all = self.attention_matrices(layer).to_vec();
+        let Some(moe) = self.experts(&self.layers[layer]) else {
+            all.extend(self.dense_matrices(layer));
+            return all;
+        };
+        all.push(self.router(layer, moe));
+        for expert in 0..moe.num_experts {
+            all.extend(self.expert_matrices(layer, expert, moe));
+        }
+        if moe.shared_size > 0 {
+            all.push(self.shared_router(layer));
+            all.extend(self.shared_matrices(layer, moe));
+        }
+        all
     }
 
     /// The tensor that makes logits.
@@ -162,164 +218,77 @@ impl DecoderSpec {
     }
 }
 
-impl<'a> Loader<'a> {
-    fn source(&self) -> &'a dyn TensorSource {
-        self.file.tensors()
-    }
-
-    fn name(&self, role: Role, layer: usize, part: &str) -> String {
-        format!("{}.{part}", role.name(self.scheme, layer))
-    }
-
-    /// Looks at every tensor before any work is done.
+impl Loader<'_> {
+    /// Looks at every matrix before any work is done.
     fn check(&self) -> Result<(), ModelError> {
         let s = self.spec;
-        let table = [s.vocab_size, s.hidden_size];
-        self.matrix(Role::Embedding, 0, table)?;
-        if !s.tied_embeddings {
-            self.matrix(Role::Output, 0, table)?;
+        let find = |role, at, shape| self.tensors.matrix(role, at, shape).map(|_| ());
+        find(
+            Role::Embedding,
+            At::default(),
+            [s.vocab_size, s.hidden_size],
+        )?;
+        if s.learned_positions {
+            find(
+                Role::Positions,
+                At::default(),
+                [s.max_context, s.hidden_size],
+            )?;
         }
-        for layer in 0..s.num_layers {
-            for (role, shape, _) in self.spec.matrices() {
-                self.matrix(role, layer, shape)?;
-            }
+        for (role, at, shape, _) in matrices(s) {
+            find(role, at, shape)?;
         }
         Ok(())
     }
 
-    fn view(&self, role: Role, layer: usize, part: &str) -> Option<TensorView<'a>> {
-        let name = self.name(role, layer, part);
-        let view = self.source().tensor(&name)?;
-        self.used.borrow_mut().insert(name);
-        Some(view)
-    }
-
-    fn shape_error(&self, view: &TensorView<'_>, expected: &[usize]) -> ModelError {
-        ModelError::Shape {
-            file: self.source().path().to_owned(),
-            name: view.info.name.clone(),
-            expected: expected.to_vec(),
-            found: view.info.shape.clone(),
-        }
-    }
-
-    fn dtype_error(&self, view: &TensorView<'_>, expected: &'static str) -> ModelError {
-        ModelError::Dtype {
-            file: self.source().path().to_owned(),
-            name: view.info.name.clone(),
-            expected,
-            found: view.info.dtype,
-        }
-    }
-
-    fn matrix(&self, role: Role, layer: usize, shape: Shape) -> Result<TensorView<'a>, ModelError> {
-        let view = self.view(role, layer, "weight").ok_or_else(|| {
-            ModelError::missing_tensor(self.source(), &self.name(role, layer, "weight"))
-        })?;
-        if view.info.shape != shape {
-            return Err(self.shape_error(&view, &shape));
-        }
-        let readable = dequantize(view.info.dtype, &[], &mut []);
-        if matches!(readable, Err(FormatError::Unsupported { .. })) {
-            return Err(self.dtype_error(&view, "a float or a quantised type that can be read"));
-        }
-        Ok(view)
-    }
-
-    fn optional_vector(
-        &self,
-        role: Role,
-        layer: usize,
-        part: &str,
-        len: usize,
-    ) -> Result<Option<Vec<f32>>, ModelError> {
-        let Some(view) = self.view(role, layer, part) else {
-            return Ok(None);
-        };
-        if view.info.shape != [len] {
-            return Err(self.shape_error(&view, &[len]));
-        }
-        if !matches!(view.info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(self.dtype_error(&view, "F32, F16 or BF16"));
-        }
-        let mut values = vec![0.0; len];
-        view.dequantize_row(0, &mut values)?;
-        Ok(Some(values))
-    }
-
-    fn vector(
-        &self,
-        role: Role,
-        layer: usize,
-        part: &str,
-        len: usize,
-    ) -> Result<Vec<f32>, ModelError> {
-        self.optional_vector(role, layer, part, len)?
-            .ok_or_else(|| ModelError::missing_tensor(self.source(), &self.name(role, layer, part)))
-    }
-
-    fn order(&self, role: Role) -> RowOrder {
-        let interleaved = self.spec.qk_interleaved_in_gguf && self.scheme == Scheme::Gguf;
-        match role {
-            Role::Q | Role::K if interleaved => RowOrder::Interleaved {
-                head_dim: self.spec.head_dim,
-            },
-            _ => RowOrder::AsStored,
-        }
-    }
-
     /// One matrix of the rows of several, with their biases.
-    fn fused(&self, layer: usize, parts: &[(Role, Shape, Stored)]) -> Result<Linear, ModelError> {
-        let mut views = Vec::with_capacity(parts.len());
+    fn fused(&self, parts: &[Matrix]) -> Result<Linear, ModelError> {
+        let mut places = Vec::with_capacity(parts.len());
         let mut bias = Vec::new();
         let mut any_bias = false;
-        for &(role, shape, stored) in parts {
-            let order = self.order(role);
-            views.push(Part {
-                view: self.matrix(role, layer, shape)?,
-                order,
-            });
-            let values = self.optional_vector(role, layer, "bias", shape[0])?;
-            if values.is_none() && stored == Stored::Always {
-                let name = self.name(role, layer, "bias");
-                return Err(ModelError::missing_tensor(self.source(), &name));
-            }
+        for &(role, at, shape, stored) in parts {
+            places.push((role, self.tensors.matrix(role, at, shape)?));
+            let values = self.tensors.bias(role, at, shape[0], stored)?;
             any_bias |= values.is_some();
-            let values = values.unwrap_or_else(|| vec![0.0; shape[0]]);
-            bias.extend((0..shape[0]).map(|row| values[order.stored(row)]));
+            bias.extend(values.unwrap_or_else(|| vec![0.0; shape[0]]));
         }
-        let weight = self.pack(&views)?;
+        let weight = self.pack(&places)?;
         Ok(Linear::new(weight, any_bias.then_some(bias)))
     }
 
     /// Packs the rows of all parts as one matrix, and gives back the file's pages.
-    fn pack(&self, parts: &[Part<'_>]) -> Result<PackedMatrix, ModelError> {
-        let k = parts[0].view.row_len();
-        // One closure of each kind a part: which one is called depends on its type.
-        let floats: Vec<_> = parts
+    fn pack(&self, parts: &[(Role, Place<'_>)]) -> Result<PackedMatrix, ModelError> {
+        let k = parts[0].1.shape()[1];
+        let opened: Vec<Rows<'_>> = parts
             .iter()
-            .map(|part| {
+            .map(|(_, place)| place.open())
+            .collect::<Result<_, _>>()?;
+        // One closure of each kind a part: which one is called depends on its type.
+        let floats: Vec<_> = opened
+            .iter()
+            .map(|rows| {
                 move |row: usize, out: &mut [f32]| {
-                    part.view
-                        .dequantize_row(part.order.stored(row), out)
+                    let (view, row) = rows.locate(row);
+                    view.dequantize_row(row, out)
                         .expect("type and width were checked");
                 }
             })
             .collect();
-        let codes: Vec<_> = parts
+        let codes: Vec<_> = opened
             .iter()
-            .map(|part| {
+            .map(|rows| {
                 move |row: usize, out: &mut RowCodes| {
-                    packing::read_codes(&part.view, part.order.stored(row), out);
+                    let (view, row) = rows.locate(row);
+                    packing::read_codes(&view, row, out);
                 }
             })
             .collect();
-        let kept = |part: &Part<'_>| Kept::of(part.view.info.dtype, self.numeric);
+        let kept = |(role, place): &(Role, Place<'_>)| kept(*role, place.dtype(), self.numeric);
         let sources: Vec<_> = parts
             .iter()
             .enumerate()
             .map(|(i, part)| matmul::Part {
-                rows: part.view.rows(),
+                rows: part.1.shape()[0],
                 source: match kept(part) {
                     Kept::Float(element) => Source::Float {
                         element,
@@ -334,84 +303,180 @@ impl<'a> Loader<'a> {
             })
             .collect();
         let packed = PackedMatrix::pack(self.compute, k, &sources);
-        for part in parts {
-            self.source().release(&part.view.info.name);
+        for (_, place) in parts {
+            self.tensors.source().release(place.tensor());
         }
         packed.ok_or_else(|| ModelError::NoMemory {
             what: "packed weights",
             bytes: parts
                 .iter()
-                .map(|part| kept(part).bytes([part.view.rows(), k]))
+                .map(|part| kept(part).bytes(part.1.shape()))
                 .sum(),
         })
     }
 
-    fn layer(&self, layer: usize) -> Result<Layer, ModelError> {
+    fn layer(&self, index: usize) -> Result<Layer, ModelError> {
         let s = self.spec;
-        let [q, k, v, o, gate, up, down] = self.spec.matrices();
-        let head_norm = |role| {
-            s.qk_norm
-                .then(|| self.vector(role, layer, "weight", s.head_dim))
-                .transpose()
+        let at = At::layer(index);
+        let norm = |stands: bool, role| stands.then(|| self.norm(role, at)).transpose();
+        let (before, after) = match s.placement {
+            Placement::Before | Placement::Parallel => (true, false),
+            Placement::After => (false, true),
+            Placement::Around => (true, true),
         };
+        let own_ffn_norm = before && s.placement != Placement::Parallel;
         Ok(Layer {
-            attention_norm: self.vector(Role::AttentionNorm, layer, "weight", s.hidden_size)?,
-            qkv: self.fused(layer, &[q, k, v])?,
-            q_norm: head_norm(Role::QNorm)?,
-            k_norm: head_norm(Role::KNorm)?,
-            attention_output: self.fused(layer, &[o])?,
-            ffn_norm: self.vector(Role::FfnNorm, layer, "weight", s.hidden_size)?,
-            gate_up: self.fused(layer, &[gate, up])?,
-            down: self.fused(layer, &[down])?,
-            window: s.windows[layer],
+            attention_norm: norm(before, Role::AttentionNorm)?,
+            attention: self.attention(index)?,
+            post_attention_norm: norm(after, Role::PostAttentionNorm)?,
+            ffn_norm: norm(own_ffn_norm, Role::FfnNorm)?,
+            ffn: self.feed_forward(index)?,
+            post_ffn_norm: norm(after, Role::PostFfnNorm)?,
+        })
+    }
+
+    fn attention(&self, index: usize) -> Result<Attention, ModelError> {
+        let s = self.spec;
+        let at = At::layer(index);
+        let [q, k, v, output] = s.attention_matrices(index);
+        let head_norm = |role, heads: usize| match s.qk_norm {
+            QkNorm::None => Ok(None),
+            QkNorm::Head => self.rms_norm(role, at, s.head_dim).map(Some),
+            QkNorm::Whole => self.rms_norm(role, at, heads * s.head_dim).map(Some),
+        };
+        let sinks = s.attention.sinks;
+        let sinks = sinks.then(|| self.tensors.vector(Role::Sinks, at, "weight", s.num_heads));
+        Ok(Attention {
+            qkv: self.fused(&[q, k, v])?,
+            q_norm: head_norm(Role::QNorm, s.num_heads)?,
+            k_norm: head_norm(Role::KNorm, s.num_kv_heads)?,
+            output: self.fused(&[output])?,
+            sinks: sinks.transpose()?,
+            heads: s.num_heads,
+            kv_heads: s.num_kv_heads,
+            head_dim: s.head_dim,
+            spec: s.attention,
+            window: s.layers[index].window,
+            rope: s.layers[index].rope,
+        })
+    }
+
+    fn feed_forward(&self, index: usize) -> Result<FeedForward, ModelError> {
+        let s = self.spec;
+        let Some(moe) = s.experts(&s.layers[index]) else {
+            return Ok(FeedForward::Dense(self.mlp(&s.dense_matrices(index))?));
+        };
+        let experts = (0..moe.num_experts)
+            .map(|expert| self.mlp(&s.expert_matrices(index, expert, moe)))
+            .collect::<Result<_, _>>()?;
+        let shared = || {
+            Ok::<_, ModelError>(SharedExpert {
+                router: self.fused(&[s.shared_router(index)])?,
+                mlp: self.mlp(&s.shared_matrices(index, moe))?,
+            })
+        };
+        Ok(FeedForward::Experts(Moe {
+            router: self.fused(&[s.router(index, moe)])?,
+            experts,
+            shared: (moe.shared_size > 0).then(shared).transpose()?,
+            num_chosen: moe.num_chosen,
+            normalised: moe.normalised,
+        }))
+    }
+
+    fn mlp(&self, matrices: &[Matrix]) -> Result<Mlp, ModelError> {
+        let (inner, down) = matrices.split_at(matrices.len() - 1);
+        Ok(Mlp {
+            inner: self.fused(inner)?,
+            down: self.fused(down)?,
+            gated: self.spec.ffn.gated,
+            activation: self.spec.ffn.activation,
+        })
+    }
+
+    /// A norm of the model's kind over the residual stream.
+    fn norm(&self, role: Role, at: At) -> Result<Norm, ModelError> {
+        let (norm, width) = (self.spec.norm, self.spec.hidden_size);
+        match norm.kind {
+            NormKind::Rms => self.rms_norm(role, at, width),
+            NormKind::Layer => Ok(Norm {
+                weight: self.tensors.vector(role, at, "weight", width)?,
+                bias: Some(self.tensors.vector(role, at, "bias", width)?),
+                eps: norm.eps,
+            }),
+        }
+    }
+
+    fn rms_norm(&self, role: Role, at: At, width: usize) -> Result<Norm, ModelError> {
+        let mut weight = self.tensors.vector(role, at, "weight", width)?;
+        if self.scheme == Scheme::Hf {
+            let offset = self.spec.norm.hf_offset;
+            for w in &mut weight {
+                *w += offset;
+            }
+        }
+        Ok(Norm {
+            weight,
+            bias: None,
+            eps: self.spec.norm.eps,
         })
     }
 
     fn output(&self) -> Result<Linear, ModelError> {
-        let view = self.matrix(
-            self.spec.output_role(),
-            0,
-            [self.spec.vocab_size, self.spec.hidden_size],
-        )?;
-        let order = RowOrder::AsStored;
-        Ok(Linear::new(self.pack(&[Part { view, order }])?, None))
+        let role = self.spec.output_role();
+        let shape = [self.spec.vocab_size, self.spec.hidden_size];
+        let place = self.tensors.matrix(role, At::default(), shape)?;
+        // Only an output matrix of its own can have a bias.
+        let bias = self
+            .tensors
+            .bias(role, At::default(), shape[0], Stored::IfPresent)?;
+        Ok(Linear::new(self.pack(&[(role, place)])?, bias))
     }
 
-    fn rope_divisors(&self) -> Result<Option<Vec<f32>>, ModelError> {
-        if self.scheme == Scheme::Hf {
-            return Ok(None);
-        }
-        self.optional_vector(Role::RopeFreqs, 0, "weight", self.spec.rope.dim / 2)
-    }
-
-    /// A tensor that nothing read may mean a model that is not what its header says.
-    fn report_unused(&self) {
-        let used = self.used.borrow();
-        let unused: Vec<&str> = self
-            .source()
-            .infos()
-            .iter()
-            .map(|info| info.name.as_str())
-            .filter(|name| !used.contains(*name) && !name.ends_with("rotary_emb.inv_freq"))
-            .collect();
-        if let [first, ..] = unused[..] {
-            tracing::warn!(
-                count = unused.len(),
-                first,
-                "tensors that this architecture does not use"
-            );
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interleaved_rows_are_put_into_halves() {
-        let order = RowOrder::Interleaved { head_dim: 6 };
-        let stored: Vec<usize> = (0..12).map(|row| order.stored(row)).collect();
-        assert_eq!(stored, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+    fn ropes(&self, context: usize) -> Result<Vec<Rope>, ModelError> {
+        let at = At::default();
+        let divisors = |role, pairs| {
+            if self.scheme == Scheme::Hf {
+                return Ok(None);
+            }
+            self.tensors.optional_vector(role, at, "weight", pairs)
+        };
+        let ropes = self.spec.ropes.iter().map(|rope| {
+            let pairs = rope.dim / 2;
+            let divisors = match &rope.scaling {
+                RopeScaling::Long {
+                    short,
+                    long,
+                    original_context,
+                    ..
+                } => {
+                    let is_long = context > *original_context;
+                    let (role, own) = if is_long {
+                        (Role::RopeLong, long)
+                    } else {
+                        (Role::RopeShort, short)
+                    };
+                    // The other list is there for another context.
+                    divisors(
+                        if is_long {
+                            Role::RopeShort
+                        } else {
+                            Role::RopeLong
+                        },
+                        pairs,
+                    )?;
+                    match divisors(role, pairs)? {
+                        None if own.is_empty() => {
+                            return Err(self.tensors.missing(role, at, "weight"));
+                        }
+                        None => Some(own.clone()),
+                        found => found,
+                    }
+                }
+                _ => divisors(Role::RopeFreqs, pairs)?,
+            };
+            Ok(Rope::new(rope, divisors.as_deref(), context))
+        });
+        ropes.collect()
     }
 }

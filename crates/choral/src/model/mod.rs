@@ -13,14 +13,18 @@ mod packing;
 mod plan;
 mod rope_config;
 mod spec;
+mod tensors;
 
 pub use choral_kernels::attention::{KvType, KvTypes};
 pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;
-pub use hyper::{Hyper, Key};
+pub use hyper::{ExpertKeys, Hyper, Key};
 pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
-pub use spec::{DecoderSpec, RopeScaling, RopeSpec, Stored};
+pub use spec::{
+    Activation, AttentionSpec, DecoderSpec, Ffn, FfnSpec, Keys, LayerSpec, MoeSpec, Names,
+    NormKind, NormSpec, Placement, QkNorm, RopeScaling, RopeSpec, Scheme, Stored,
+};
 
 pub use choral_formats::ModelFile;
 use choral_formats::{Dtype, FormatError, TensorSource};
@@ -33,7 +37,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Numeric {
     /// Weights and activations of matrix products rounded to bf16, sums in f32;
-    /// keys and values in bf16 unless said.
+    /// keys and values in f16 unless said.
     Bf16,
     /// Quantised weights stay integers and are multiplied with activations that are
     /// quantised to int8 in blocks of 32; weights stored as floats as in `Bf16`.
@@ -70,7 +74,7 @@ impl Numeric {
     /// What keys and values are kept as unless said.
     pub fn kv_types(self) -> KvTypes {
         KvTypes::both(match self {
-            Self::Bf16 | Self::Q8 => KvType::Bf16,
+            Self::Bf16 | Self::Q8 => KvType::F16,
             Self::F32 => KvType::F32,
         })
     }

@@ -102,17 +102,6 @@ impl EnginePlan {
 }
 
 impl DecoderSpec {
-    /// Rows and columns of every packed matrix; a layer's come once.
-    fn layer_matrices(&self) -> [(usize, usize); 4] {
-        let (hidden, q, ffn) = (self.hidden_size, self.q_width(), self.ffn_size);
-        [
-            (q + 2 * self.kv_width(), hidden),
-            (hidden, q),
-            (2 * ffn, hidden),
-            (hidden, ffn),
-        ]
-    }
-
     /// Bytes of all weights of `file` packed for `numeric`, as
     /// [`Model::weight_bytes`](super::Model::weight_bytes) counts them.
     pub fn packed_weight_bytes(&self, file: &ModelFile, numeric: Numeric) -> u64 {
@@ -121,11 +110,9 @@ impl DecoderSpec {
 
     /// The same for a file of floats.
     pub fn float_weight_bytes(&self, numeric: Numeric) -> u64 {
-        let bytes = |(n, k)| PackedMatrix::float_bytes(numeric.element(), n, k) as u64;
-        let layer: u64 = self.layer_matrices().into_iter().map(bytes).sum();
-        layer
-            .saturating_mul(self.num_layers as u64)
-            .saturating_add(bytes((self.vocab_size, self.hidden_size)))
+        let shapes = loader::shapes(self);
+        let bytes = |[n, k]: [usize; 2]| PackedMatrix::float_bytes(numeric.element(), n, k) as u64;
+        shapes.map(bytes).fold(0, u64::saturating_add)
     }
 
     /// Bytes of one token's keys and values over all layers, without padding.
@@ -144,11 +131,21 @@ impl DecoderSpec {
     /// of logits.
     pub fn step_bytes(&self, tokens: usize, logit_rows: usize) -> u64 {
         let (hidden, q, kv) = (self.hidden_size, self.q_width(), self.kv_width());
-        let widest_input = hidden.max(q).max(self.ffn_size).next_multiple_of(32);
-        // Input of a product, residual stream and what is added to it, q k v,
-        // attention's output, gate and up, angles.
-        let floats =
-            widest_input + 2 * hidden + (q + 2 * kv) + q + 2 * self.ffn_size + self.rope.dim;
+        let ffn = self.ffn.size;
+        // Inputs of products (of a part, of attention's output, of a feed-forward
+        // part's), each padded.
+        let inputs: usize = [hidden, q, ffn]
+            .map(|n| n.next_multiple_of(32))
+            .iter()
+            .sum();
+        let angles: usize = self.ropes.iter().map(|rope| rope.dim).sum();
+        // Residual stream and what is added to it, q k v, attention's output, gate
+        // and up.
+        let mut floats = inputs + 3 * hidden + (q + 2 * kv) + q + 2 * ffn + angles;
+        if let Some(moe) = &self.moe {
+            // Normalised rows, router, what the chosen experts say.
+            floats += (2 + moe.num_chosen) * hidden + moe.num_experts;
+        }
         let product = |a: usize, b: usize| (a as u64).saturating_mul(b as u64);
         let all = product(floats, tokens).saturating_add(product(self.vocab_size, logit_rows));
         all.saturating_mul(size_of::<f32>() as u64)

@@ -5,7 +5,7 @@ mod tests;
 
 use super::hyper::{Hyper, Key, Source};
 use super::{ModelError, RopeScaling};
-use choral_formats::JsonObject;
+use choral_formats::{JsonObject, TensorSource as _};
 
 /// `0.1 ln(factor) + 1`, from the `YaRN` paper.
 fn yarn_attention_factor(factor: f64) -> f64 {
@@ -52,6 +52,7 @@ pub(super) fn from_gguf(hyper: &Hyper<'_>) -> Result<(f64, RopeScaling), ModelEr
     };
     let scaling = match file.metadata().optional::<&str>(&hyper.name(KIND))? {
         Some("none") => RopeScaling::None,
+        None if file.tensor("rope_factors_long.weight").is_some() => gguf_long(hyper)?,
         None | Some("linear") => linear()?,
         Some("yarn") => {
             let factor = number(FACTOR)?.ok_or_else(|| hyper.missing(FACTOR))?;
@@ -69,32 +70,68 @@ pub(super) fn from_gguf(hyper: &Hyper<'_>) -> Result<(f64, RopeScaling), ModelEr
                 truncate: true,
             }
         }
-        Some(other) => return Err(hyper.invalid(KIND, "none, linear or yarn", other)),
+        Some("longrope") => gguf_long(hyper)?,
+        Some(other) => {
+            return Err(hyper.invalid(KIND, "none, linear, yarn or longrope", other));
+        }
     };
     Ok((theta, scaling))
 }
 
+/// `LongRoPE` of a GGUF file, whose divisors are tensors.
+fn gguf_long(hyper: &Hyper<'_>) -> Result<RopeScaling, ModelError> {
+    const CONTEXT: Key = Key::gguf("rope.scaling.original_context_length");
+    const FACTOR: Key = Key::gguf("rope.scaling.attn_factor");
+    let original_context = hyper.usize(CONTEXT)?;
+    Ok(RopeScaling::Long {
+        short: Vec::new(),
+        long: Vec::new(),
+        original_context: original_context.ok_or_else(|| hyper.missing(CONTEXT))?,
+        attention_factor: hyper.positive(FACTOR)?.map_or(1.0, f64::from),
+    })
+}
+
+/// What a `config.json` says of rotary embedding.
+pub(super) struct HfRope {
+    pub(super) theta: f64,
+    /// Of a head's elements.
+    pub(super) share: f64,
+    pub(super) scaling: RopeScaling,
+}
+
 /// `rope_theta` and `rope_scaling` of a `config.json`, or the `rope_parameters` of
-/// newer ones.
-pub(super) fn from_hf(config: &JsonObject) -> Result<(f64, RopeScaling), ModelError> {
-    let newer = config.object("rope_parameters")?;
+/// newer ones, which may hold one such object for each `kind` of layer.
+pub(super) fn from_hf(config: &JsonObject, kind: Option<&str>) -> Result<HfRope, ModelError> {
+    let mut newer = config.object("rope_parameters")?;
+    if let (Some(parameters), Some(kind)) = (&newer, kind)
+        && let Some(own) = parameters.object(kind)?
+    {
+        newer = Some(own);
+    }
     let mut theta: Option<f64> = config.optional("rope_theta")?;
+    let mut share: Option<f64> = config.optional("partial_rotary_factor")?;
     if let Some(parameters) = &newer {
         theta = parameters.optional("rope_theta")?.or(theta);
+        share = parameters.optional("partial_rotary_factor")?.or(share);
     }
-    let theta = theta.unwrap_or(10_000.0);
+    let mut rope = HfRope {
+        theta: theta.unwrap_or(10_000.0),
+        share: share.unwrap_or(1.0),
+        scaling: RopeScaling::None,
+    };
     let scaling = match newer {
         Some(parameters) => Some(parameters),
         None => config.object("rope_scaling")?,
     };
     let Some(scaling) = scaling else {
-        return Ok((theta, RopeScaling::None));
+        return Ok(rope);
     };
     let kind = match scaling.optional::<&str>("rope_type")? {
         Some(kind) => kind,
         None => scaling.required("type")?,
     };
-    Ok((theta, hf_scaling(config, &scaling, kind)?))
+    rope.scaling = hf_scaling(config, &scaling, kind)?;
+    Ok(rope)
 }
 
 fn hf_scaling(
@@ -143,9 +180,47 @@ fn hf_scaling(
                 truncate: scaling.optional("truncate")?.unwrap_or(true),
             }
         }
+        "dynamic" => RopeScaling::Ntk {
+            factor: number("factor")?,
+            original_context: config.required("max_position_embeddings")?,
+        },
+        // "su" is what the first Phi-3 files called it.
+        "longrope" | "su" => hf_long(config, scaling)?,
         other => {
-            let expected = "default, linear, llama3 or yarn";
+            let expected = "default, linear, dynamic, llama3, yarn or longrope";
             return Err(scaling.invalid("rope_type", expected, other).into());
         }
+    })
+}
+
+/// `LongRoPE` of a `config.json`. Source: Hugging Face `modeling_rope_utils.py`.
+fn hf_long(config: &JsonObject, scaling: &JsonObject) -> Result<RopeScaling, ModelError> {
+    let key = "original_max_position_embeddings";
+    let context: usize = config.required("max_position_embeddings")?;
+    let original: Option<usize> = scaling.optional(key)?.or(config.optional(key)?);
+    let original_context = original.unwrap_or(context).max(1);
+    let list = |key: &str| -> Result<Vec<f32>, ModelError> {
+        let list: Vec<f64> = scaling.required(key)?;
+        if list.is_empty() || !list.iter().all(|x| x.is_finite() && *x > 0.0) {
+            return Err(scaling
+                .invalid(key, "positive numbers", "others, or none")
+                .into());
+        }
+        Ok(list.into_iter().map(|x| x as f32).collect())
+    };
+    let factor = match scaling.optional::<f64>("factor")? {
+        Some(factor) if original.is_none() => factor,
+        _ => context as f64 / original_context as f64,
+    };
+    let computed = if factor <= 1.0 {
+        1.0
+    } else {
+        (1.0 + factor.ln() / (original_context as f64).ln()).sqrt()
+    };
+    Ok(RopeScaling::Long {
+        short: list("short_factor")?,
+        long: list("long_factor")?,
+        original_context,
+        attention_factor: scaling.optional("attention_factor")?.unwrap_or(computed),
     })
 }

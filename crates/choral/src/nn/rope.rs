@@ -13,17 +13,26 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Frequencies of a spec. `divisors` (`[dim / 2]`) come from a GGUF file's
-    /// `rope_freqs` tensor.
+    /// Frequencies of a spec, for sequences of up to `context` tokens. `divisors`
+    /// (`[dim / 2]`) are those of `LongRoPE`, or a GGUF file's `rope_freqs`.
     ///
     /// Source: Hugging Face `modeling_rope_utils.py`.
     #[must_use]
-    pub fn new(spec: &RopeSpec, divisors: Option<&[f32]>) -> Self {
+    pub fn new(spec: &RopeSpec, divisors: Option<&[f32]>, context: usize) -> Self {
         let dim = spec.dim as f64;
         let plain = |i: usize| spec.theta.powf(-2.0 * i as f64 / dim);
         let mut scale = 1.0;
         let scaled = |i: usize| match spec.scaling {
-            RopeScaling::None => plain(i),
+            RopeScaling::None | RopeScaling::Long { .. } => plain(i),
+            RopeScaling::Ntk {
+                factor,
+                original_context,
+            } => {
+                let original = original_context as f64;
+                let grown = factor * (context as f64).max(original) / original - (factor - 1.0);
+                let theta = spec.theta * grown.powf(dim / (dim - 2.0));
+                theta.powf(-2.0 * i as f64 / dim)
+            }
             RopeScaling::Linear { factor } => plain(i) / factor,
             RopeScaling::Llama3 {
                 factor,
@@ -64,6 +73,9 @@ impl Rope {
         let mut frequencies: Vec<f32> = (0..spec.dim / 2).map(|i| scaled(i) as f32).collect();
         if let RopeScaling::Yarn {
             attention_factor, ..
+        }
+        | RopeScaling::Long {
+            attention_factor, ..
         } = spec.scaling
         {
             scale = attention_factor as f32;
@@ -101,6 +113,7 @@ mod tests {
                 scaling,
             },
             None,
+            100,
         )
         .frequencies
     }

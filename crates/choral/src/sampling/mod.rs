@@ -55,6 +55,7 @@ mod tests;
 struct Guide;
 
 pub use error::SampleError;
+pub(crate) use explog::exp_nonpositive;
 pub use logprobs::{PositionLogprobs, TokenLogprob, position_logprobs};
 pub use params::SamplingParams;
 pub(crate) use rng::SEED_BITS;

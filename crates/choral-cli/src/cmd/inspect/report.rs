@@ -183,10 +183,14 @@ fn shape(architecture: &'static str, spec: &DecoderSpec) -> Shape {
         heads: spec.num_heads,
         kv_heads: spec.num_kv_heads,
         head_dim: spec.head_dim,
-        feed_forward: spec.ffn_size,
+        feed_forward: spec.ffn.size,
         vocabulary: spec.vocab_size,
         context: spec.max_context,
-        windowed_layers: spec.windows.iter().flatten().count(),
+        windowed_layers: spec
+            .layers
+            .iter()
+            .filter(|layer| layer.window.is_some())
+            .count(),
         tied_embeddings: spec.tied_embeddings,
         kv_token_bytes_f16: spec.kv_token_bytes(KvTypes::both(KvType::F16)),
     }

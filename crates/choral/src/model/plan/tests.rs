@@ -16,9 +16,9 @@ fn qwen25_half_billion() -> DecoderSpec {
     spec.num_heads = 14;
     spec.num_kv_heads = 2;
     spec.head_dim = 64;
-    spec.ffn_size = 4864;
+    spec.ffn.size = 4864;
     spec.max_context = 32_768;
-    spec.windows = vec![None; layers];
+    spec.layers = vec![spec.layers[0]; layers];
     spec
 }
 
@@ -309,7 +309,7 @@ fn what_is_planned_is_what_a_loaded_model_takes() {
         let file = ModelFile::open(golden.join(model)).expect("a golden model");
         let file = std::sync::Arc::new(file);
         for numeric in [Numeric::Bf16, Numeric::Q8, Numeric::F32] {
-            let model = Model::load(&file, numeric, &compute).expect("a golden model");
+            let model = Model::load(&file, numeric, None, &compute).expect("a golden model");
             let spec = model.spec();
             assert_eq!(
                 spec.packed_weight_bytes(&file, numeric),
