@@ -85,8 +85,8 @@ class Peer:
 
     def logits(self, ids):
         params = llama.llama_context_default_params()
-        # LongRoPE goes by the context's size there, by the text's elsewhere.
-        params.n_ctx = 256 if len(ids) <= 256 else 1024
+        # LongRoPE goes by the context's size, which is the model's in choral too.
+        params.n_ctx = llama.llama_model_n_ctx_train(self.model)
         params.n_batch = params.n_ubatch = params.n_ctx
         params.n_threads = params.n_threads_batch = 1
         params.type_k = params.type_v = llama.GGML_TYPE_F32
@@ -168,14 +168,14 @@ def check(options, model, mixture, folder, source):
     prompts = golden["prompts"]
     ours, theirs, floats = (folder / f"{name}.gguf" for name in ("ours", "theirs", "floats"))
     hf = options.set / "models" / model / "hf"
-    made = json.loads(run(options.choral, "quantize", hf, ours, "--type", mixture, "--force", "--json"))
+    made = json.loads(run(options.choral, "quantize", hf, ours, "--type", mixture, "--overwrite", "--json"))
     llama_quantize(source, theirs, mixture)
     a, b, values = tensors(ours), tensors(theirs), tensors(source)
     wrong = [f"{n}: {a[n][1]}, llama.cpp {b[n][1]}" for n in b if a[n][1] != b[n][1]]
     ratio, (worst, where) = errors(values, a, b)
     if ratio > MOST_ERROR:
         wrong.append(f"error {ratio:.4f} of llama.cpp's")
-    run(options.choral, "quantize", ours, floats, "--type", "F32", "--force", "--allow-requantize")
+    run(options.choral, "quantize", ours, floats, "--type", "F32", "--overwrite", "--allow-requantize")
     for name, (dequantised, _) in tensors(floats).items():
         if not np.array_equal(dequantised.astype(np.float32), a[name][0].astype(np.float32)):
             wrong.append(f"{name}: dequantised otherwise than by gguf-py")
@@ -216,7 +216,7 @@ def main():
             source = folder / "source.gguf"
             hf = options.set / "models" / model / "hf"
             try:
-                run(options.choral, "quantize", hf, source, "--type", "F32", "--force")
+                run(options.choral, "quantize", hf, source, "--type", "F32", "--overwrite")
                 for mixture in options.types.split(","):
                     row, wrong = check(options, model, mixture, folder, source)
                     print(row, flush=True)

@@ -77,8 +77,8 @@ fn the_error_report_compares_with_the_source() {
     assert!((ratio - 1.0).abs() < 0.1, "{error}");
 
     let again = quantize(&path, &["--type", "Q8_0"]).code(1);
-    again.stderr(predicate::str::contains("exists: say --force"));
-    quantize(&path, &["--type", "Q8_0", "--force"]).success();
+    again.stderr(predicate::str::contains("exists: --overwrite"));
+    quantize(&path, &["--type", "Q8_0", "--overwrite"]).success();
 }
 
 #[test]

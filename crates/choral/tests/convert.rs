@@ -12,6 +12,7 @@ use choral::machine::Isa;
 use choral::model::{Model, Numeric};
 use choral_formats::gguf::Gguf;
 use choral_formats::{Dtype, ModelFile, TensorSource};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ fn pairs() -> Vec<(PathBuf, PathBuf, Mixture)> {
             "smollm3",
             "gemma2",
             "gemma3_text",
+            "phi3",
+            "gpt2",
         ] {
             let folder = set.join("models").join(model);
             for mixture in [Mixture::F16, Mixture::BF16, Mixture::F32] {
@@ -61,7 +64,7 @@ fn golden(path: &str) -> PathBuf {
 fn convert(from: &Path, to: &Path, mixture: Mixture) {
     let file = ModelFile::open(from).expect("a good model");
     let plan = Plan::new(&file, Choice::of(mixture), false).expect("convertible");
-    plan.write(to, false, 2, &mut |_, _| {}).expect("writes");
+    plan.write(to, false, 2, &mut |_, _| ControlFlow::Continue(())).expect("writes");
 }
 
 /// Keys that say the same in other words, or that each converter words for itself.
@@ -127,7 +130,7 @@ fn folders_become_what_llama_cpps_converter_makes_of_them() {
 fn executor(path: &Path, blocks: usize) -> CpuExecutor {
     let file = Arc::new(ModelFile::open(path).expect("a good model"));
     let compute = Compute::new(Isa::detect(), 2);
-    let model = Model::load(&file, Numeric::F32, &compute).expect("a good model");
+    let model = Model::load(&file, Numeric::F32, None, &compute).expect("a good model");
     let types = Numeric::F32.kv_types();
     CpuExecutor::with_kv_types(Arc::new(model), compute, blocks, types).expect("memory")
 }
@@ -143,6 +146,64 @@ fn last_logits(path: &Path, ids: &[u32]) -> Vec<f32> {
     let mut result = StepResult::default();
     executor.forward(&batch, &mut result).expect("a step");
     result.logits
+}
+
+fn floats(base64: &str) -> Vec<f32> {
+    let bytes = base64::prelude::BASE64_STANDARD.decode(base64);
+    let bytes = bytes.expect("base64");
+    let floats = bytes.as_chunks().0.iter();
+    floats.map(|&x| f32::from_le_bytes(x)).collect()
+}
+
+/// In standard deviations of what is expected.
+fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let mean = expected.iter().sum::<f32>() / expected.len() as f32;
+    let variance = expected.iter().map(|x| (x - mean).powi(2)).sum::<f32>();
+    let std = (variance / expected.len() as f32).sqrt();
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, f32::max) / std
+}
+
+#[test]
+fn a_folder_as_one_file_has_the_logits_that_transformers_gives_the_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut checked = 0;
+    for set in golden_sets() {
+        for model in [
+            "gemma2",
+            "gemma3_text",
+            "glm4",
+            "gpt2",
+            "llama3",
+            "mixtral",
+            "olmo2",
+            "phi3",
+            "qwen2",
+            "qwen3",
+            "smollm3",
+            "tinyllama",
+        ] {
+            let from = set.join("models").join(model);
+            if !from.join("hf").exists() {
+                continue;
+            }
+            let text = std::fs::read_to_string(from.join("golden.json")).expect("golden");
+            let golden: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let out = folder.path().join(format!("{model}-{checked}.gguf"));
+            convert(&from.join("hf"), &out, Mixture::F32);
+            let prompt = &golden["prompts"]["short"];
+            let ids: Vec<u32> = serde_json::from_value(prompt["ids"].clone()).expect("ids");
+            let found = last_logits(&out, &ids);
+            // Of LongRoPE's two lists of divisors the file's own context has the longer.
+            let logits = |of: &serde_json::Value| of["last"]["logits_f32_b64"].as_str().map(floats);
+            let expected = logits(&prompt["alt_long_factors"]).or_else(|| logits(prompt));
+            let largest = largest_difference(&found, &expected.expect("logits"));
+            assert!(largest <= 1e-3, "{model}: off by {largest} std");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 11, "{checked} models checked");
 }
 
 /// The older types are formulas without a search: the weights are llama.cpp's.
@@ -170,25 +231,13 @@ fn a_folder_quantised_to_older_types_has_the_logits_of_llama_cpps_file() {
             let Some(expected) = prompt["dequant_f32"]["logits_f32_b64"].as_str() else {
                 continue;
             };
-            let bytes = base64::prelude::BASE64_STANDARD
-                .decode(expected)
-                .expect("base64");
-            let expected: Vec<f32> = bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|&x| f32::from_le_bytes(x))
-                .collect();
+            let expected = floats(expected);
             let text = std::fs::read_to_string(golden("tinyllama/golden.json")).expect("golden");
             let prompts: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             let ids: Vec<u32> =
                 serde_json::from_value(prompts["prompts"][name]["ids"].clone()).expect("ids");
             let found = last_logits(&out, &ids);
-            let mean = expected.iter().sum::<f32>() / expected.len() as f32;
-            let variance = expected.iter().map(|x| (x - mean).powi(2)).sum::<f32>();
-            let std = (variance / expected.len() as f32).sqrt();
-            let differences = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
-            let largest = differences.fold(0.0, f32::max) / std;
+            let largest = largest_difference(&found, &expected);
             assert!(largest <= 2e-3, "{mixture} {name}: off by {largest} std");
             checked += 1;
         }
@@ -225,7 +274,7 @@ fn a_gguf_file_keeps_its_metadata_and_what_is_quantised_is_not_quantised_again()
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("q.gguf");
     let plan = Plan::new(&source, Choice::of(Mixture::Q5_0), false).expect("convertible");
-    plan.write(&path, false, 1, &mut |_, _| {}).expect("writes");
+    plan.write(&path, false, 1, &mut |_, _| ControlFlow::Continue(())).expect("writes");
     let (ModelFile::Gguf(before), after) = (&source, Gguf::open(&path).expect("opens")) else {
         panic!("a GGUF file")
     };
@@ -252,10 +301,16 @@ fn a_gguf_file_keeps_its_metadata_and_what_is_quantised_is_not_quantised_again()
     );
 
     let error = plan
-        .write(&path, false, 1, &mut |_, _| {})
+        .write(&path, false, 1, &mut |_, _| ControlFlow::Continue(()))
         .expect_err("exists");
     assert!(matches!(error, ConvertError::Exists { .. }), "{error}");
-    plan.write(&path, true, 1, &mut |_, _| {}).expect("forced");
+    plan.write(&path, true, 1, &mut |_, _| ControlFlow::Continue(())).expect("overwritten");
+    let error = plan
+        .write(&path, true, 1, &mut |_, _| ControlFlow::Break(()))
+        .expect_err("broken off");
+    assert!(matches!(error, ConvertError::Interrupted), "{error}");
+    let names = std::fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(names, 1, "the unfinished file is gone");
 
     let again = ModelFile::open(&path).expect("opens");
     let error = Plan::new(&again, Choice::of(Mixture::Q4_0), false)
@@ -264,7 +319,7 @@ fn a_gguf_file_keeps_its_metadata_and_what_is_quantised_is_not_quantised_again()
     assert!(matches!(error, ConvertError::Requantise { .. }), "{error}");
     let plan = Plan::new(&again, Choice::of(Mixture::Q4_0), true).expect("allowed");
     let error = plan
-        .write(&path, true, 1, &mut |_, _| {})
+        .write(&path, true, 1, &mut |_, _| ControlFlow::Continue(()))
         .expect_err("its own input");
     assert!(matches!(error, ConvertError::IsInput { .. }), "{error}");
 }
@@ -287,7 +342,7 @@ fn altered(edit: impl Fn(&mut serde_json::Value)) -> tempfile::TempDir {
 #[test]
 fn what_cannot_be_converted_is_named() {
     type Edit = fn(&mut serde_json::Value);
-    let cases: [(Edit, &str); 6] = [
+    let cases: [(Edit, &str); 7] = [
         (
             |c| c["architectures"] = serde_json::json!(["ParrotForCausalLM"]),
             "`ParrotForCausalLM`",
@@ -301,6 +356,10 @@ fn what_cannot_be_converted_is_named() {
             "model.layers.3.input_layernorm.weight",
         ),
         (|c| c["hidden_act"] = "gelu".into(), "hidden_act"),
+        (
+            |c| c["partial_rotary_factor"] = 1.5.into(),
+            "partial_rotary_factor",
+        ),
         (
             |c| c["quantization_config"] = serde_json::json!({"quant_method": "gptq"}),
             "gptq",

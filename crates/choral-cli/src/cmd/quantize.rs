@@ -2,8 +2,10 @@
 
 use super::jsonl;
 use super::units::{bytes, printable};
+use crate::EXIT_INTERRUPTED;
+use crate::interrupt::Interrupt;
 use anyhow::{Context as _, Result, bail, ensure};
-use choral::convert::{Choice, Divergence, Mixture, Plan, divergence};
+use choral::convert::{Choice, ConvertError, Divergence, Mixture, Plan, divergence};
 use choral::exec::{Compute, CpuExecutor};
 use choral::machine::{Isa, Machine};
 use choral::model::{Hyper, Model, Numeric};
@@ -13,9 +15,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Write a model as a GGUF file of smaller weights
@@ -44,7 +48,7 @@ pub(crate) struct Args {
     allow_requantize: bool,
     /// Replace OUT if it exists
     #[arg(long)]
-    force: bool,
+    overwrite: bool,
     /// Only print what would be written
     #[arg(long)]
     dry_run: bool,
@@ -120,6 +124,7 @@ struct ErrorReport {
 
 /// Does it.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let interrupt = Interrupt::install()?;
     // A text that is not there should not be found out after an hour of work.
     let text = args.test_text.as_deref().map(read_text).transpose()?;
     let threads = args
@@ -138,7 +143,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if args.dry_run {
         report.tensors = Some(tensors(&plan));
     } else {
-        report.seconds = Some(write(&plan, &args, threads)?);
+        report.seconds = match write(&plan, &args, threads, &interrupt) {
+            Err(ConvertError::Interrupted) => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
+            written => Some(written?),
+        };
     }
     if let Some(text) = text.filter(|_| !args.dry_run) {
         report.error = Some(measure(&args, &source, &text, threads)?);
@@ -188,16 +196,35 @@ fn tensors(plan: &Plan<'_>) -> Vec<Tensor> {
 }
 
 /// Seconds that it took.
-fn write(plan: &Plan<'_>, args: &Args, threads: usize) -> Result<f64> {
+fn write(
+    plan: &Plan<'_>,
+    args: &Args,
+    threads: usize,
+    interrupt: &Interrupt,
+) -> Result<f64, ConvertError> {
     let started = Instant::now();
     let bar = bar(
         plan.bytes(),
         "[{bar:30}] {bytes}/{total_bytes}, {msg}, {eta} left",
     );
-    plan.write(&args.output, args.force, threads, &mut |index, written| {
-        bar.set_position(written);
-        bar.set_message(printable(&plan.tensors()[index].info.name));
-    })?;
+    let stopped = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&stopped);
+    let guard = interrupt.during(move || stop.store(true, Ordering::Relaxed));
+    plan.write(
+        &args.output,
+        args.overwrite,
+        threads,
+        &mut |index, written| {
+            bar.set_position(written);
+            bar.set_message(printable(&plan.tensors()[index].info.name));
+            if stopped.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        },
+    )?;
+    drop(guard);
     bar.finish_and_clear();
     Ok(started.elapsed().as_secs_f64())
 }
@@ -265,7 +292,8 @@ fn executor(file: &Arc<ModelFile>, numeric: Numeric, threads: usize) -> Result<C
     // Says what is wrong with the family before any weights are read.
     Hyper::open(file)?;
     let compute = Compute::try_new(Isa::from_env()?, threads)?;
-    let model = Arc::new(Model::load(file, numeric, &compute)?);
+    let context = Some(Divergence::CONTEXT);
+    let model = Arc::new(Model::load(file, numeric, context, &compute)?);
     let types = numeric.kv_types();
     Ok(CpuExecutor::with_kv_types(
         model,

@@ -61,6 +61,9 @@ pub enum DivergenceError {
 }
 
 impl Divergence {
+    /// Tokens of a window: the longest text that a model is asked to continue.
+    pub const CONTEXT: usize = WINDOW;
+
     /// Blocks of keys and values that a measurement needs of each model.
     pub const BLOCKS: usize = WINDOW / BLOCK_TOKENS;
 }

@@ -116,11 +116,20 @@ pub enum ConvertError {
         found: Vec<u32>,
     },
     /// Something is there already.
-    #[error("{} exists: say --force to replace it", path.display())]
+    #[error("the output {} exists: --overwrite replaces it", path.display())]
     Exists {
         /// The output.
         path: PathBuf,
     },
+    /// The output is a folder.
+    #[error("the output {} is a folder, expected the name of a file", path.display())]
+    IsFolder {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Whoever asked for it wants it no more.
+    #[error("interrupted: nothing is written")]
+    Interrupted,
     /// The output would overwrite what is being read.
     #[error("{} is part of the input: choose another name", path.display())]
     IsInput {

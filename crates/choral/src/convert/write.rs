@@ -2,6 +2,7 @@
 
 use super::{Change, ConvertError, Plan, PlannedTensor};
 use choral_formats::{FormatError, ModelFile, TensorSource, TensorView, dequantize, quantize};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Weights that are encoded before they are written: their encoded form is all that is
@@ -16,23 +17,25 @@ impl Plan<'_> {
     /// nothing of it.
     ///
     /// # Errors
-    /// [`ConvertError::Exists`] unless `force`; [`ConvertError::IsInput`] even then;
-    /// a full disk; weights that the chosen type cannot store.
+    /// [`ConvertError::Exists`] unless `overwrite`; [`ConvertError::IsInput`] even then;
+    /// [`ConvertError::Interrupted`] if `progress` breaks off; a full disk; weights that
+    /// the chosen type cannot store.
     pub fn write(
         &self,
         path: &Path,
-        force: bool,
+        overwrite: bool,
         threads: usize,
-        progress: &mut dyn FnMut(usize, u64),
+        progress: &mut dyn FnMut(usize, u64) -> ControlFlow<()>,
     ) -> Result<(), ConvertError> {
-        self.check_output(path, force)?;
+        self.check_output(path, overwrite)?;
         let infos: Vec<_> = self.tensors.iter().map(|t| t.info.clone()).collect();
         let mut stream = self.writer.stream(path, &infos)?;
         let mut written = 0;
         let mut slab = Vec::new();
         for (index, tensor) in self.tensors.iter().enumerate() {
             let content = Content::open(self.source.tensors(), tensor)?;
-            if content.width == 0 {
+            if content.rows() * content.width == 0 {
+                stream.write(&[])?;
                 continue;
             }
             let bytes_a_row = tensor.info.dtype.bytes_for(content.width);
@@ -46,7 +49,9 @@ impl Plan<'_> {
                 stream.write(&slab)?;
                 first += rows;
                 written += slab.len() as u64;
-                progress(index, written);
+                if progress(index, written).is_break() {
+                    return Err(ConvertError::Interrupted);
+                }
             }
             for part in &tensor.parts {
                 self.source.tensors().release(part);
@@ -56,16 +61,21 @@ impl Plan<'_> {
     }
 
     /// That nothing is lost by writing to `path`.
-    pub fn check_output(&self, path: &Path, force: bool) -> Result<(), ConvertError> {
+    pub fn check_output(&self, path: &Path, overwrite: bool) -> Result<(), ConvertError> {
         if !path.exists() {
             return Ok(());
         }
-        if self.reads(path) || path.is_dir() {
+        if path.is_dir() {
+            return Err(ConvertError::IsFolder {
+                path: path.to_owned(),
+            });
+        }
+        if self.reads(path) {
             return Err(ConvertError::IsInput {
                 path: path.to_owned(),
             });
         }
-        if force {
+        if overwrite {
             return Ok(());
         }
         Err(ConvertError::Exists {
