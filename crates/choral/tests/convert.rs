@@ -64,7 +64,8 @@ fn golden(path: &str) -> PathBuf {
 fn convert(from: &Path, to: &Path, mixture: Mixture) {
     let file = ModelFile::open(from).expect("a good model");
     let plan = Plan::new(&file, Choice::of(mixture), false).expect("convertible");
-    plan.write(to, false, 2, &mut |_, _| ControlFlow::Continue(())).expect("writes");
+    plan.write(to, false, 2, &mut |_, _| ControlFlow::Continue(()))
+        .expect("writes");
 }
 
 /// Keys that say the same in other words, or that each converter words for itself.
@@ -274,7 +275,8 @@ fn a_gguf_file_keeps_its_metadata_and_what_is_quantised_is_not_quantised_again()
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("q.gguf");
     let plan = Plan::new(&source, Choice::of(Mixture::Q5_0), false).expect("convertible");
-    plan.write(&path, false, 1, &mut |_, _| ControlFlow::Continue(())).expect("writes");
+    plan.write(&path, false, 1, &mut |_, _| ControlFlow::Continue(()))
+        .expect("writes");
     let (ModelFile::Gguf(before), after) = (&source, Gguf::open(&path).expect("opens")) else {
         panic!("a GGUF file")
     };
@@ -304,7 +306,8 @@ fn a_gguf_file_keeps_its_metadata_and_what_is_quantised_is_not_quantised_again()
         .write(&path, false, 1, &mut |_, _| ControlFlow::Continue(()))
         .expect_err("exists");
     assert!(matches!(error, ConvertError::Exists { .. }), "{error}");
-    plan.write(&path, true, 1, &mut |_, _| ControlFlow::Continue(())).expect("overwritten");
+    plan.write(&path, true, 1, &mut |_, _| ControlFlow::Continue(()))
+        .expect("overwritten");
     let error = plan
         .write(&path, true, 1, &mut |_, _| ControlFlow::Break(()))
         .expect_err("broken off");

@@ -34,7 +34,11 @@ impl Keys<'_> {
         self.writer.set(key, value);
     }
 
-    pub(super) fn inexpressible(&self, setting: &str, found: impl std::fmt::Display) -> ConvertError {
+    pub(super) fn inexpressible(
+        &self,
+        setting: &str,
+        found: impl std::fmt::Display,
+    ) -> ConvertError {
         ConvertError::Inexpressible {
             path: self.folder.path.clone(),
             setting: setting.to_owned(),
@@ -100,10 +104,7 @@ impl Keys<'_> {
         if let Some(dim) = self.config().optional("head_dim")? {
             return Ok(dim);
         }
-        let (width, heads) = (
-            self.first_required(WIDTH)?,
-            self.first_required(HEADS)?,
-        );
+        let (width, heads) = (self.first_required(WIDTH)?, self.first_required(HEADS)?);
         match width.checked_div(heads) {
             Some(dim) if dim * heads == width => Ok(dim),
             _ => {
