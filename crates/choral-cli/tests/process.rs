@@ -184,7 +184,17 @@ fn chat_renders_the_prompt_with_the_models_template_and_system_message() {
 #[test]
 fn wrong_options_are_errors_that_say_what_to_do() {
     for (words, code, part) in [
-        (&["generate", "-hf", "org/name"][..], 1, "--model PATH"),
+        (
+            &["generate", "-hf", "no such name"][..],
+            2,
+            "expected ORG/NAME[@REVISION][:QUANT]",
+        ),
+        (&["generate", "-hff", "m.gguf"], 2, "--hf <"),
+        (
+            &["generate", "-hf", "a/b", "-m", "c"],
+            2,
+            "cannot be used with",
+        ),
         (
             &["generate", "-ctk", "q4_0"],
             2,

@@ -25,6 +25,7 @@ pub mod convert;
 pub mod demo;
 pub mod engine;
 pub mod exec;
+pub mod hub;
 pub mod job;
 mod kv;
 pub mod machine;
@@ -47,4 +48,6 @@ mod guides {
     struct Streaming;
     #[doc = include_str!("../../../docs/guides/batching.md")]
     struct Batching;
+    #[doc = include_str!("../../../docs/guides/models.md")]
+    struct Models;
 }

@@ -1,24 +1,65 @@
 //! Options that choose a model and the engine around it.
 
+use crate::output::download::Download;
 use anyhow::{Context as _, Result, bail};
+use choral::hub::{Fetcher, Repo};
 use choral::model::{KvType, Numeric};
 use choral::{Engine, EngineBuilder, ModelInfo};
 use clap::Args;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// Which model.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Clone, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelChoice {
-    /// GGUF file or safetensors folder; without it, the small model that ships with choral
-    #[arg(short, long, value_name = "PATH")]
+    /// GGUF file, safetensors folder or hub repository; without it, the small model that ships
+    /// with choral
+    #[arg(short, long, value_name = "PATH|REPO")]
     pub(crate) model: Option<PathBuf>,
-    /// Hub repository and quantisation (downloads are not built in: the error says what to do)
-    #[arg(long = "hf", visible_alias = "hf-repo", value_name = "REPO[:QUANT]")]
-    pub(crate) hf: Option<String>,
-    /// Never use the network (it never is used)
+    // Not a doc comment, in which these names would want to be code.
+    #[arg(
+        help = "Hub repository and quantisation [default: Q4_K_M, else Q8_0, else the first GGUF \
+                file, else safetensors]",
+        long = "hf",
+        visible_alias = "hf-repo",
+        value_name = "REPO[@REVISION][:QUANT]",
+        conflicts_with = "model"
+    )]
+    pub(crate) hf: Option<Repo>,
+    /// File of the repository, instead of a quantisation
+    #[arg(
+        long = "hff",
+        visible_alias = "hf-file",
+        value_name = "FILE",
+        requires = "hf"
+    )]
+    pub(crate) hf_file: Option<String>,
+    #[arg(
+        help = "Token for repositories that are not open to everyone [default: HF_TOKEN, or that \
+                of a login]",
+        long,
+        value_name = "TOKEN"
+    )]
+    pub(crate) hf_token: Option<String>,
+    /// Never use the network: take models from the cache
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Show no progress of downloads; commands set it that have such an option.
+    #[arg(skip)]
+    pub(crate) quiet: bool,
+}
+
+/// Without the token.
+impl fmt::Debug for ModelChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelChoice")
+            .field("model", &self.model)
+            .field("hf", &self.hf)
+            .field("hf_file", &self.hf_file)
+            .field("offline", &self.offline)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ModelChoice {
@@ -27,27 +68,63 @@ impl ModelChoice {
         self.model.is_none() && self.hf.is_none()
     }
 
-    /// The model's path; none for the model that ships.
+    /// The model's path, downloaded if need be; none for the model that ships.
     pub(crate) fn path(&self) -> Result<Option<PathBuf>> {
         if let Some(repo) = &self.hf {
-            bail!(
-                "cannot download `{repo}`: this build has no downloads; fetch the file yourself \
-                 (for example with `huggingface-cli download {}`) and name it with --model PATH",
-                repo.split(':').next().unwrap_or(repo)
-            );
+            return self.fetch(match &self.hf_file {
+                Some(file) => repo.clone().file(file),
+                None => repo.clone(),
+            });
         }
         let Some(path) = &self.model else {
             return Ok(None);
         };
-        if !path.exists() {
-            bail!(
-                "no model at `{}`: expected a GGUF file or a folder with config.json and \
-                 safetensors (hub names are not downloaded: fetch the files first)",
-                path.display()
-            );
+        if path.exists() {
+            return Ok(Some(path.clone()));
         }
-        Ok(Some(path.clone()))
+        match hub_name(path) {
+            Some(repo) => self.fetch(repo),
+            None => bail!(
+                "no model at `{}`: expected a GGUF file, a folder with config.json and \
+                 safetensors, or a hub repository ORG/NAME[:QUANT]",
+                path.display()
+            ),
+        }
     }
+
+    fn fetch(&self, repo: Repo) -> Result<Option<PathBuf>> {
+        let mut fetcher = Fetcher::from_env()?;
+        if let Some(token) = &self.hf_token {
+            fetcher = fetcher.token(token)?;
+        }
+        if self.offline {
+            fetcher = fetcher.offline(true);
+        }
+        let mut download = Download::new(self.quiet);
+        let path = fetcher.fetch(&repo, &mut |event| download.tell(&event))?;
+        tracing::info!("{repo} is {}", path.display());
+        Ok(Some(path))
+    }
+}
+
+/// What `ORG/NAME` of a path that does not exist means on a hub. A file's ending, or
+/// a folder ORG that is there, speak for a path misspelt.
+fn hub_name(path: &Path) -> Option<Repo> {
+    const ENDINGS: [&str; 4] = ["gguf", "safetensors", "json", "bin"];
+    let is_file = |ending: &str| {
+        ENDINGS
+            .iter()
+            .any(|known| ending.eq_ignore_ascii_case(known))
+    };
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())?;
+    if folder.exists() || ending.is_some_and(is_file) {
+        return None;
+    }
+    let repo: Repo = path.to_str()?.parse().ok()?;
+    Some(repo).filter(|repo| repo.id().contains('/'))
 }
 
 /// Which model, and how its engine is built.
@@ -170,8 +247,8 @@ fn parse_threads(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ModelChoice, parse_size, parse_threads};
-    use std::path::PathBuf;
+    use super::{ModelChoice, hub_name, parse_size, parse_threads};
+    use std::path::{Path, PathBuf};
 
     #[test]
     fn sizes_are_powers_of_1024() {
@@ -194,6 +271,24 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_is_not_there_may_name_a_repository() {
+        let repo = |path: &str| hub_name(Path::new(path)).map(|repo| repo.to_string());
+        assert_eq!(repo("org/name:Q8_0").as_deref(), Some("org/name:Q8_0"));
+        // `src` is here, beside Cargo.toml.
+        for path in [
+            "name",
+            "/org/name",
+            "./org",
+            "../name",
+            "a/b/c",
+            "org/m.gguf",
+            "src/missing",
+        ] {
+            assert_eq!(repo(path), None, "{path}");
+        }
+    }
+
+    #[test]
     fn threads_are_few() {
         assert_eq!(parse_threads("1"), Ok(1));
         assert_eq!(parse_threads("1024"), Ok(1024));
@@ -203,22 +298,21 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_name_says_what_to_do_instead() {
+    fn a_path_that_is_neither_says_what_was_expected() {
         let choice = ModelChoice {
-            hf: Some("org/name:Q4_K_M".to_owned()),
-            ..ModelChoice::default()
-        };
-        let error = choice.path().expect_err("no downloads").to_string();
-        assert!(
-            error.contains("download org/name`)") && error.contains("--model PATH"),
-            "{error}"
-        );
-
-        let choice = ModelChoice {
-            model: Some(PathBuf::from("org/name")),
+            model: Some(PathBuf::from("src/missing")),
             ..ModelChoice::default()
         };
         let error = choice.path().expect_err("no such file").to_string();
-        assert!(error.contains("no model at `org/name`"), "{error}");
+        assert!(error.contains("no model at `src/missing`"), "{error}");
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let choice = ModelChoice {
+            hf_token: Some("hf_secret".to_owned()),
+            ..ModelChoice::default()
+        };
+        assert!(!format!("{choice:?}").contains("hf_secret"));
     }
 }

@@ -103,7 +103,8 @@ impl From<Format> for InputFormat {
     }
 }
 
-pub(crate) fn run(args: Args) -> Result<ExitCode> {
+pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
+    args.model.choice.quiet = args.quiet;
     let interrupt = Interrupt::install()?;
     args.sampling.check(args.parallel.unwrap_or(1))?;
     args.template.check()?;

@@ -74,7 +74,8 @@ pub(crate) struct Args {
     template: TemplateArgs,
 }
 
-pub(crate) fn run(args: Args) -> Result<ExitCode> {
+pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
+    args.model.choice.quiet = args.quiet;
     let interrupt = Interrupt::install()?;
     args.sampling.check(args.num_parallel())?;
     if !args.chat {

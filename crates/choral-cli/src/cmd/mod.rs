@@ -14,7 +14,7 @@ mod quantize;
 mod score;
 mod template;
 mod tokenize;
-mod units;
+pub(crate) mod units;
 
 use clap::Subcommand;
 use std::process::ExitCode;

@@ -9,7 +9,11 @@ use std::path::PathBuf;
 
 /// The file or folder that was named, or the model that ships.
 pub(crate) fn open(choice: &ModelChoice) -> Result<ModelFile> {
-    let builder = match choice.path()? {
+    open_path(choice.path()?)
+}
+
+fn open_path(path: Option<PathBuf>) -> Result<ModelFile> {
+    let builder = match path {
         Some(path) => Engine::builder().model(path),
         None => Engine::builder(),
     };
@@ -32,14 +36,15 @@ enum Source {
 impl TextPart {
     /// That of the model that was named, or of the one that ships.
     pub(crate) fn open(choice: &ModelChoice) -> Result<Self> {
-        if let Some(folder) = choice.path()?.filter(|path| path.is_dir())
+        let path = choice.path()?;
+        if let Some(folder) = path.as_ref().filter(|path| path.is_dir())
             && folder.join("tokenizer.json").exists()
         {
-            let tokenizer = Tokenizer::from_hf_dir(&folder)?;
-            let source = Source::Folder(folder);
+            let tokenizer = Tokenizer::from_hf_dir(folder)?;
+            let source = Source::Folder(folder.clone());
             return Ok(Self { source, tokenizer });
         }
-        Ok(match open(choice)? {
+        Ok(match open_path(path)? {
             ModelFile::Gguf(gguf) => Self {
                 tokenizer: Tokenizer::from_gguf(gguf.metadata())?,
                 source: Source::Gguf(Box::new(gguf)),

@@ -5,6 +5,7 @@
 //! a panic.
 
 pub(crate) mod config;
+pub(crate) mod download;
 pub(crate) mod live;
 pub(crate) mod logprobs;
 pub(crate) mod progress;

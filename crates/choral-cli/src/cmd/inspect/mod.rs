@@ -7,6 +7,7 @@ mod print;
 mod report;
 mod subject;
 
+use crate::args::model::ModelChoice;
 use crate::cmd::jsonl;
 use choral::Engine;
 use std::path::PathBuf;
@@ -17,17 +18,10 @@ use subject::Subject;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// GGUF file, safetensors file, or folder; without it, the small model that ships with choral
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", conflicts_with_all = ["model", "hf"])]
     path: Option<PathBuf>,
-    /// The same as MODEL
-    #[arg(
-        short = 'm',
-        long = "model",
-        id = "named",
-        value_name = "PATH",
-        conflicts_with = "path"
-    )]
-    named: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelChoice,
     #[command(flatten)]
     sections: Sections,
     /// Show arrays and long strings in full
@@ -67,7 +61,11 @@ impl Sections {
 
 /// Does it.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let subject = match args.path.or(args.named) {
+    let named = match args.path {
+        Some(path) => Some(path),
+        None => args.model.path()?,
+    };
+    let subject = match named {
         Some(path) => Subject::open(&path)?,
         None => Subject::Model(Box::new(Engine::builder().open()?)),
     };
