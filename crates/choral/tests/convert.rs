@@ -352,7 +352,7 @@ fn what_cannot_be_converted_is_named() {
         ),
         (
             |c| c["architectures"] = serde_json::json!(["Qwen2ForCausalLM"]),
-            "q_norm.weight",
+            "_norm.weight` is none that `qwen2` has",
         ),
         (
             |c| c["num_hidden_layers"] = 4.into(),
