@@ -2,6 +2,8 @@
 
 #[path = "tools/debug.rs"]
 mod debug;
+#[path = "tools/embed.rs"]
+mod embed;
 #[path = "tools/inspect.rs"]
 mod inspect;
 #[path = "tools/plan.rs"]

@@ -74,6 +74,7 @@ fn attend(bencher: Bencher<'_, '_>, case: Case) {
         scale: 0.125,
         softcap: None,
         window: None,
+        bidirectional: false,
         sinks: None,
     };
     let width = HEADS * DIM;

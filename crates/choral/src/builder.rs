@@ -253,7 +253,7 @@ impl EngineBuilder {
         let (architecture, hyper) = Hyper::open(&file)?;
         let spec = (architecture.spec)(&hyper)?;
         let tokenizer = Tokenizer::from_file(&file)?;
-        check_vocabulary(file.tensors().path(), &tokenizer, &spec)?;
+        check_vocabulary(file.tensors().path(), &tokenizer, spec.vocab_size)?;
         let generation_defaults = GenerationDefaults::read(&file)?;
         let left = Machine::here().memory_left();
         let memory = left.map_or(u64::MAX, |left| left.bytes);
@@ -310,13 +310,13 @@ impl EngineBuilder {
     }
 }
 
-/// Every token that the tokenizer makes must have an embedding.
-fn check_vocabulary(
+/// Every token that the tokenizer makes must have one of the embedding's `rows`.
+pub(crate) fn check_vocabulary(
     path: &Path,
     tokenizer: &Tokenizer,
-    spec: &DecoderSpec,
+    rows: usize,
 ) -> Result<(), BuildError> {
-    let (tokens, rows) = (tokenizer.vocab_size(), spec.vocab_size);
+    let tokens = tokenizer.vocab_size();
     if tokens <= rows {
         return Ok(());
     }

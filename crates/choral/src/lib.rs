@@ -23,6 +23,7 @@ pub mod arch;
 pub mod builder;
 pub mod convert;
 pub mod demo;
+pub mod embed;
 pub mod engine;
 pub mod exec;
 pub mod hub;
@@ -36,6 +37,7 @@ pub mod sampling;
 pub mod text;
 
 pub use builder::{BuildError, EngineBuilder, ModelInfo};
+pub use embed::Embedder;
 pub use engine::{Engine, Prompt, Request, RequestOutput};
 pub use sampling::SamplingParams;
 
@@ -48,6 +50,8 @@ mod guides {
     struct Streaming;
     #[doc = include_str!("../../../docs/guides/batching.md")]
     struct Batching;
+    #[doc = include_str!("../../../docs/guides/embeddings.md")]
+    struct Embeddings;
     #[doc = include_str!("../../../docs/guides/models.md")]
     struct Models;
 }

@@ -180,9 +180,6 @@ fn gguf_vocabularies_give_the_ids_of_llama_cpp() {
             inputs.file_stem().expect("a name"),
         );
         let name = name.to_string_lossy().into_owned();
-        if name.contains("bert") {
-            continue;
-        }
         let file = open_vocab(folder, &name).expect("the vocabulary");
         let tokenizer = Tokenizer::from_gguf(file.metadata()).expect("a good tokenizer");
         let plain = EncodeOptions {
@@ -220,6 +217,10 @@ fn gguf_vocabularies_give_the_ids_of_llama_cpp() {
                     )
                     .expect("encodes");
                 tally.check(key, &format!("{name} {source:?}"), &found, &ids(&case[key]));
+            }
+            if name.contains("bert") {
+                // Case, accents and spaces are gone.
+                continue;
             }
             let plain = ids(&case["plain"]);
             let decoded = tokenizer.decode(&plain, false).expect("decodes");

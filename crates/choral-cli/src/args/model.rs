@@ -237,7 +237,7 @@ pub(crate) fn parse_count(text: &str) -> Result<usize, String> {
     }
 }
 
-fn parse_threads(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_threads(text: &str) -> Result<usize, String> {
     let most = EngineBuilder::MAX_THREADS;
     match text.parse() {
         Ok(threads) if (1..=most).contains(&threads) => Ok(threads),

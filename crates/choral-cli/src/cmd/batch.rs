@@ -1,6 +1,6 @@
 //! `choral batch`: a file of prompts to a file of answers.
 
-mod files;
+pub(super) mod files;
 
 use crate::args::ModelArgs;
 use crate::args::model::info;

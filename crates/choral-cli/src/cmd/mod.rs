@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod debug;
 mod detokenize;
+mod embed;
 mod generate;
 mod inspect;
 mod jsonl;
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "run-batch")]
     Batch(batch::Args),
     Chat(chat::Args),
+    Embed(embed::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
     Template(template::Args),
@@ -43,6 +45,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => generate::run(args),
         Command::Batch(args) => batch::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Embed(args) => embed::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Detokenize(args) => detokenize::run(args),
         Command::Template(args) => template::run(args),

@@ -62,14 +62,22 @@ impl Progress {
         }
     }
 
-    /// Ends the display and says how it went.
-    pub(crate) fn finish(self, summary: &JobSummary, seed: u64) {
+    /// Ends the display. How long it was, in seconds, unless nothing is shown.
+    pub(crate) fn end(self) -> Option<f64> {
         let seconds = self.started.elapsed().as_secs_f64();
         match self.shown {
-            Shown::Nothing => return,
+            Shown::Nothing => return None,
             Shown::Bar(bar) => bar.finish_and_clear(),
             Shown::Lines { .. } => {}
         }
+        Some(seconds)
+    }
+
+    /// Ends the display and says how it went.
+    pub(crate) fn finish(self, summary: &JobSummary, seed: u64) {
+        let Some(seconds) = self.end() else {
+            return;
+        };
         let speed = Speed::of(summary, seconds);
         let JobSummary {
             num_handed_out,

@@ -112,14 +112,13 @@ fn a_plan_reads_well() {
       packed            356 kB  bf16
 
     keys and values      a token       300 tokens
-      bf16                  384 B           115 kB
       f16                   384 B           115 kB
 
     memory              105 MB  as asked for with --memory
       weights           356 kB
-      a step           1.88 MB
+      a step           2.27 MB
       keys, values      467 kB
-      together         2.70 MB
+      together         3.10 MB
 
     fits at once
             4 sequences of 256 tokens

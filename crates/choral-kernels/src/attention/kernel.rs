@@ -84,9 +84,19 @@ impl Attend<'_> {
             }
             let start = (tiles.len() - 1) * TILE + tiles[tiles.len() - 1].count;
             spans.push((start, start + queries));
+            // Of a row whose tokens see each other, all are in the step.
+            let last = self.rows.tokens(row as usize).end - 1;
             for token in tokens {
-                let to = self.rows.positions[token] as usize + 1;
-                let from = self.shape.window.map_or(0, |w| to.saturating_sub(w));
+                let end = |token: usize| self.rows.positions[token] as usize + 1;
+                let to = end(if self.shape.bidirectional {
+                    last
+                } else {
+                    token
+                });
+                let from = self
+                    .shape
+                    .window
+                    .map_or(0, |w| end(token).saturating_sub(w));
                 for head in self.kv_head * group..(self.kv_head + 1) * group {
                     if tiles[tiles.len() - 1].count == TILE {
                         tiles.push(Tile::default());

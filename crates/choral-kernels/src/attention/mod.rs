@@ -59,14 +59,17 @@ pub struct AttentionShape<'a> {
     pub softcap: Option<f32>,
     /// A query at position `p` sees positions above `p - window` only.
     pub window: Option<usize>,
+    /// Queries see their row up to its last token of the step, not only up to
+    /// themselves: an encoder's attention, where a sequence is one step's.
+    pub bidirectional: bool,
     /// `[heads]`: the score of one more position, with no value, that every query
     /// sees: it takes its part of the weight and adds nothing (as transformers'
     /// `modeling_gpt_oss` does). Not scaled; negative infinity is no sink.
     pub sinks: Option<&'a [f32]>,
 }
 
-/// Causal attention of a step's queries over their own sequences' cache, which
-/// already holds the step's keys and values.
+/// Attention of a step's queries over their own sequences' cache, which already
+/// holds the step's keys and values: causal, unless the shape says otherwise.
 ///
 /// `q` is `[tokens, q_stride]` with the heads in front, `out` is
 /// `[tokens, heads * head_dim]`.

@@ -1,3 +1,5 @@
+mod bidirectional;
+
 use super::store::{Numbers, Side};
 use super::*;
 use crate::Isa;
@@ -90,6 +92,7 @@ impl Case {
             scale: 1.0 / (self.dim as f32).sqrt(),
             softcap: self.softcap,
             window: self.window,
+            bidirectional: false,
             sinks: self.sinks,
         }
     }

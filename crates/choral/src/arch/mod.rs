@@ -5,6 +5,7 @@
 //! gave its settings and its tensors, and nothing about tensors' values.
 //! `docs/add-an-architecture.md` says how to write one.
 
+mod bert;
 mod gemma2;
 mod gemma3;
 mod glm;
@@ -24,7 +25,7 @@ mod qwen3_moe;
 mod smollm3;
 mod starcoder2;
 
-use crate::model::{DecoderSpec, Hyper, ModelError, Role};
+use crate::model::{DecoderSpec, EncoderSpec, Hyper, ModelError, Names, Role};
 
 /// One family of models.
 #[derive(Debug)]
@@ -54,6 +55,29 @@ impl Architecture {
         gguf_names: &[],
         spec: DecoderSpec::standard,
     };
+
+    /// Its names of tensors, by format.
+    pub(crate) fn names(&self) -> Names {
+        Names {
+            gguf: self.gguf_names,
+            hf: self.hf_names,
+        }
+    }
+}
+
+/// One family of encoders: models that read a text and say nothing.
+#[derive(Debug)]
+pub struct EncoderFamily {
+    /// What choral calls it.
+    pub name: &'static str,
+    /// Its names in `architectures` of a Hugging Face `config.json`.
+    pub hf: &'static [&'static str],
+    /// Its names in `general.architecture` of a GGUF file.
+    pub gguf: &'static [&'static str],
+    /// What its files call tensors.
+    pub names: Names,
+    /// Reads the configuration.
+    pub spec: fn(&Hyper<'_>) -> Result<EncoderSpec, ModelError>,
 }
 
 /// Every family that choral runs.
@@ -78,12 +102,31 @@ pub static ALL: &[&Architecture] = &[
     &starcoder2::STARCODER2,
 ];
 
+/// Every family of encoders that choral runs.
+pub static ENCODERS: &[&EncoderFamily] = &[&bert::BERT, &bert::ROBERTA];
+
 /// The family of that Hugging Face class name.
 pub fn by_hf(class: &str) -> Option<&'static Architecture> {
     ALL.iter().copied().find(|a| a.hf.contains(&class))
 }
 
+/// The family of a class without a head, as embedding models name it: `Qwen3Model`.
+pub fn headless_by_hf(class: &str) -> Option<&'static Architecture> {
+    let name = class.strip_suffix("Model")?;
+    by_hf(&format!("{name}ForCausalLM"))
+}
+
 /// The family of that GGUF architecture name.
 pub fn by_gguf(name: &str) -> Option<&'static Architecture> {
     ALL.iter().copied().find(|a| a.gguf.contains(&name))
+}
+
+/// The family of encoders of that Hugging Face class name.
+pub fn encoder_by_hf(class: &str) -> Option<&'static EncoderFamily> {
+    ENCODERS.iter().copied().find(|a| a.hf.contains(&class))
+}
+
+/// The family of encoders of that GGUF architecture name.
+pub fn encoder_by_gguf(name: &str) -> Option<&'static EncoderFamily> {
+    ENCODERS.iter().copied().find(|a| a.gguf.contains(&name))
 }

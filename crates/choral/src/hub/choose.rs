@@ -13,13 +13,16 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// Files beside the weights that a Hugging Face folder is opened with.
-const SIDE_FILES: [&str; 11] = [
+const SIDE_FILES: [&str; 14] = [
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
     "config.json",
+    "config_sentence_transformers.json",
     "generation_config.json",
     "merges.txt",
+    "modules.json",
+    "sentence_bert_config.json",
     "special_tokens_map.json",
     "tokenizer.json",
     "tokenizer.model",
@@ -128,11 +131,19 @@ fn folder(repo: &Repo, paths: &[&str]) -> Result<Choice, FetchError> {
 fn side_files(paths: &[&str]) -> Vec<String> {
     let mut files: Vec<String> = paths
         .iter()
-        .filter(|path| SIDE_FILES.contains(path))
+        .filter(|path| SIDE_FILES.contains(path) || is_module(path))
         .map(|path| (*path).to_owned())
         .collect();
     files.sort_unstable();
     files
+}
+
+/// The settings of a module of sentence-transformers, such as `1_Pooling/config.json`.
+fn is_module(path: &str) -> bool {
+    let folder = path.strip_suffix("/config.json");
+    folder.is_some_and(|folder| {
+        folder.starts_with(|c: char| c.is_ascii_digit()) && !folder.contains('/')
+    })
 }
 
 fn weights(paths: &[&str]) -> Vec<String> {

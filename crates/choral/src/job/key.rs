@@ -28,7 +28,7 @@ impl RowKey {
     }
 
     /// Distinct for distinct keys, as far as anybody will ever see.
-    pub(super) fn fingerprint(&self) -> u128 {
+    pub(crate) fn fingerprint(&self) -> u128 {
         self.digest(Sha256::new())
     }
 

@@ -24,8 +24,10 @@ pub use answer::{
 };
 pub use key::RowKey;
 pub use line::{Line, LineFault, Lines};
+pub(crate) use parameter::excerpt;
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
 pub use row::{
     ChatInput, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowReader, RowWork,
 };
+pub(crate) use row::{Fields, json_message};
 pub use run::{Job, JobError, JobLimits, JobSummary, Render, Sink, Stop};

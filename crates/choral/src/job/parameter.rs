@@ -196,7 +196,7 @@ fn as_u32(value: &Value) -> Option<u32> {
 }
 
 /// The beginning of a value, for messages.
-pub(super) fn excerpt(value: &Value) -> String {
+pub(crate) fn excerpt(value: &Value) -> String {
     const MAX_CHARS: usize = 60;
     let text = value.to_string();
     match text.char_indices().nth(MAX_CHARS) {

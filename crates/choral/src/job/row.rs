@@ -488,7 +488,7 @@ fn objects(field: &str, value: Value) -> Result<Vec<Value>, Fault> {
 }
 
 /// `serde_json` counts lines inside of the one that it is given.
-fn json_message(error: &serde_json::Error) -> String {
+pub(crate) fn json_message(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let message = match message.rfind(" at line ") {
         Some(end) => &message[..end],
@@ -498,7 +498,7 @@ fn json_message(error: &serde_json::Error) -> String {
 }
 
 /// The fields of an object, none of them twice.
-struct Fields(Vec<(String, Value)>);
+pub(crate) struct Fields(pub(crate) Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -508,7 +508,7 @@ impl<'de> Deserialize<'de> for Fields {
             type Value = Fields;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object with `prompt` or `messages`")
+                f.write_str("a JSON object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {

@@ -55,7 +55,8 @@ pub struct Model {
     pub(super) positions: Option<Embedding>,
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Norm,
-    pub(super) output: Linear,
+    /// Not there in a model that was loaded for its states.
+    pub(super) output: Option<Linear>,
     pub(super) ropes: Vec<Rope>,
 }
 
@@ -162,7 +163,21 @@ impl Model {
         context: Option<usize>,
         compute: &Compute,
     ) -> Result<Self, ModelError> {
-        loader::load(file, numeric, context, compute)
+        loader::load(file, numeric, context, compute, true)
+    }
+
+    /// The same without the output matrix: for [`states`](Self::states) alone, and of
+    /// files too that have none.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_headless(
+        file: &Arc<ModelFile>,
+        numeric: Numeric,
+        context: Option<usize>,
+        compute: &Compute,
+    ) -> Result<Self, ModelError> {
+        loader::load(file, numeric, context, compute, false)
     }
 
     /// What the model is made of.
@@ -182,7 +197,8 @@ impl Model {
 
     /// Bytes of packed weights.
     pub fn weight_bytes(&self) -> usize {
-        self.layers.iter().map(Layer::bytes).sum::<usize>() + self.output.bytes()
+        let output = self.output.as_ref().map_or(0, Linear::bytes);
+        self.layers.iter().map(Layer::bytes).sum::<usize>() + output
     }
 
     /// Memory for `blocks` blocks of keys and values kept as `types`, one a layer.
@@ -207,7 +223,8 @@ impl Model {
     ///
     /// # Panics
     /// If a token is outside the vocabulary or a position has no block: the engine
-    /// checks prompts and hands out blocks.
+    /// checks prompts and hands out blocks. If the model was loaded without its output
+    /// matrix.
     pub fn forward(
         &self,
         compute: &Compute,
@@ -219,6 +236,56 @@ impl Model {
         let width = self.spec.hidden_size;
         let mut norms = Norms::new(batch, self.spec.num_layers, &mut result.hidden_l2);
         let s = scratch;
+        self.run(compute, kv, batch, s, &mut norms);
+
+        let (isa, hidden) = (compute.isa(), &s.stream.hidden);
+        let normed = |t: usize, out: &mut [f32]| {
+            self.norm.apply(isa, &hidden[t * width..][..width], out);
+        };
+        norms.record_last(width, normed);
+        let shape = (batch.logit_tokens.len(), width);
+        let output = self.output.as_ref().expect("loaded with its output matrix");
+        s.x.fill(compute, output.inputs(), shape, |i, out| {
+            normed(batch.logit_tokens[i] as usize, out);
+        });
+        output.forward(compute, &s.x, &mut result.logits);
+        self.shape_logits(compute, &mut result.logits);
+    }
+
+    /// Runs one step as [`forward`](Self::forward) does, but fills `states` with the
+    /// output of the final norm, `[tokens, hidden]`, in place of logits.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn states(
+        &self,
+        compute: &Compute,
+        kv: &mut [KvMemory],
+        batch: &Batch,
+        scratch: &mut Scratch,
+        states: &mut Vec<f32>,
+    ) {
+        let mut nothing = Vec::new();
+        let mut norms = Norms::new(batch, self.spec.num_layers, &mut nothing);
+        self.run(compute, kv, batch, scratch, &mut norms);
+        let (width, isa) = (self.spec.hidden_size, compute.isa());
+        let hidden = &scratch.stream.hidden;
+        states.resize(hidden.len(), 0.0);
+        compute.rows_mut(states, width, |t, out| {
+            self.norm.apply(isa, &hidden[t * width..][..width], out);
+        });
+    }
+
+    /// Runs all layers: leaves what the last one makes in the stream.
+    fn run(
+        &self,
+        compute: &Compute,
+        kv: &mut [KvMemory],
+        batch: &Batch,
+        s: &mut Scratch,
+        norms: &mut Norms<'_>,
+    ) {
+        let width = self.spec.hidden_size;
         let mut block_ids = std::mem::take(&mut s.block_ids);
         block_ids.clear();
         block_ids.reserve(batch.block_ids.capacity());
@@ -255,18 +322,6 @@ impl Model {
             s.stream.is_behind = true;
         }
         s.stream.catch_up(compute);
-
-        let (isa, hidden) = (compute.isa(), &s.stream.hidden);
-        let normed = |t: usize, out: &mut [f32]| {
-            self.norm.apply(isa, &hidden[t * width..][..width], out);
-        };
-        norms.record_last(width, normed);
-        let shape = (batch.logit_tokens.len(), width);
-        s.x.fill(compute, self.output.inputs(), shape, |i, out| {
-            normed(batch.logit_tokens[i] as usize, out);
-        });
-        self.output.forward(compute, &s.x, &mut result.logits);
-        self.shape_logits(compute, &mut result.logits);
         s.block_ids = block_ids;
     }
 

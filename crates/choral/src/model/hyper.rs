@@ -2,8 +2,10 @@
 //!
 //! Owns how a setting is found and what its value may be. Knows no family.
 
-use super::{Activation, Keys, ModelError, MoeSpec, RopeScaling, RopeSpec, Stored, rope_config};
-use crate::arch::{self, Architecture};
+use super::{
+    Activation, Keys, ModelError, MoeSpec, Names, RopeScaling, RopeSpec, Stored, rope_config,
+};
+use crate::arch::{self, Architecture, EncoderFamily};
 use choral_formats::{FormatError, Gguf, HfDir, ModelFile, TensorSource};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -44,7 +46,8 @@ pub(super) enum Source<'a> {
 #[derive(Debug)]
 pub struct Hyper<'a> {
     pub(super) source: Source<'a>,
-    pub(super) architecture: &'static Architecture,
+    /// What the family calls its tensors.
+    pub(super) names: Names,
 }
 
 impl<'a> Hyper<'a> {
@@ -53,30 +56,73 @@ impl<'a> Hyper<'a> {
     /// # Errors
     /// If the file names no family, or one that choral does not run.
     pub fn open(file: &'a ModelFile) -> Result<(&'static Architecture, Self), ModelError> {
+        Self::open_by(file, arch::by_hf)
+    }
+
+    /// The same for whoever needs hidden states and no logits: a Hugging Face class may
+    /// be one without a head, such as `Qwen3Model`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_headless(file: &'a ModelFile) -> Result<(&'static Architecture, Self), ModelError> {
+        Self::open_by(file, |class| {
+            arch::by_hf(class).or_else(|| arch::headless_by_hf(class))
+        })
+    }
+
+    fn open_by(
+        file: &'a ModelFile,
+        by_class: impl Fn(&str) -> Option<&'static Architecture>,
+    ) -> Result<(&'static Architecture, Self), ModelError> {
         match file {
             ModelFile::Gguf(gguf) => {
                 let prefix = gguf.architecture()?;
-                let arch = arch::by_gguf(prefix).ok_or_else(|| unknown(prefix, |a| a.gguf))?;
+                let arch = arch::by_gguf(prefix).ok_or_else(|| {
+                    let is_encoder = arch::encoder_by_gguf(prefix).is_some();
+                    unknown(prefix, is_encoder, |a| a.gguf)
+                })?;
                 let source = Source::Gguf { file: gguf, prefix };
-                Ok((arch, Self::new(source, arch)))
+                Ok((arch, Self::new(source, arch.names())))
             }
             ModelFile::Hf(dir) => {
                 let classes: Vec<&str> = dir.config.required("architectures")?;
                 let arch = classes
                     .iter()
-                    .find_map(|class| arch::by_hf(class))
-                    .ok_or_else(|| unknown(&classes.join(", "), |a| a.hf))?;
+                    .find_map(|class| by_class(class))
+                    .ok_or_else(|| {
+                        let is_encoder = classes.iter().any(|c| arch::encoder_by_hf(c).is_some());
+                        unknown(&classes.join(", "), is_encoder, |a| a.hf)
+                    })?;
                 let source = Source::Hf(dir);
-                Ok((arch, Self::new(source, arch)))
+                Ok((arch, Self::new(source, arch.names())))
             }
         }
     }
 
-    fn new(source: Source<'a>, architecture: &'static Architecture) -> Self {
-        Self {
-            source,
-            architecture,
-        }
+    /// The same for encoders: `None` if the file names none.
+    ///
+    /// # Errors
+    /// If the file names no family at all.
+    pub fn open_encoder(
+        file: &'a ModelFile,
+    ) -> Result<Option<(&'static EncoderFamily, Self)>, ModelError> {
+        let (family, source) = match file {
+            ModelFile::Gguf(gguf) => {
+                let prefix = gguf.architecture()?;
+                let source = Source::Gguf { file: gguf, prefix };
+                (arch::encoder_by_gguf(prefix), source)
+            }
+            ModelFile::Hf(dir) => {
+                let classes: Vec<&str> = dir.config.required("architectures")?;
+                let family = classes.iter().find_map(|c| arch::encoder_by_hf(c));
+                (family, Source::Hf(dir))
+            }
+        };
+        Ok(family.map(|family| (family, Self::new(source, family.names))))
+    }
+
+    fn new(source: Source<'a>, names: Names) -> Self {
+        Self { source, names }
     }
 
     pub(super) fn name(&self, key: Key) -> String {
@@ -140,6 +186,14 @@ impl<'a> Hyper<'a> {
         match self.source {
             Source::Gguf { file, .. } => Ok(file.metadata().optional(&self.name(key))?),
             Source::Hf(dir) => Ok(dir.config.optional(key.hf)?),
+        }
+    }
+
+    /// An optional flag that only GGUF files state.
+    pub fn gguf_bool(&self, key: Key) -> Result<Option<bool>, ModelError> {
+        match self.source {
+            Source::Gguf { file, .. } => Ok(file.metadata().optional(&self.name(key))?),
+            Source::Hf(_) => Ok(None),
         }
     }
 
@@ -248,6 +302,14 @@ impl<'a> Hyper<'a> {
     /// Whether the settings are a GGUF file's.
     pub fn is_gguf(&self) -> bool {
         matches!(self.source, Source::Gguf { .. })
+    }
+
+    /// A text of `config.json`; `None` in GGUF files.
+    pub fn hf_str(&self, key: &str) -> Result<Option<&'a str>, ModelError> {
+        match self.source {
+            Source::Gguf { .. } => Ok(None),
+            Source::Hf(dir) => Ok(dir.config.optional(key)?),
+        }
     }
 
     /// An optional positive number.
@@ -405,7 +467,15 @@ impl ExpertKeys {
     }
 }
 
-fn unknown(name: &str, names: fn(&Architecture) -> &'static [&'static str]) -> ModelError {
+fn unknown(
+    name: &str,
+    is_encoder: bool,
+    names: fn(&Architecture) -> &'static [&'static str],
+) -> ModelError {
+    if is_encoder {
+        let found = name.to_owned();
+        return ModelError::Encoder { found };
+    }
     let known: Vec<&str> = arch::ALL.iter().flat_map(|a| names(a)).copied().collect();
     ModelError::UnknownArchitecture {
         found: name.to_owned(),

@@ -21,10 +21,12 @@ struct Loader<'a> {
     spec: &'a DecoderSpec,
     numeric: Numeric,
     compute: &'a Compute,
+    /// Whether the output matrix is wanted.
+    has_head: bool,
 }
 
 /// Loads a model for sequences of up to `context` tokens, packing its weights on
-/// `compute`.
+/// `compute`; the output matrix only if the model is to have it (`has_head`).
 ///
 /// # Errors
 /// If the file is of no family that choral runs, or a setting or tensor is missing
@@ -34,8 +36,13 @@ pub(super) fn load(
     numeric: Numeric,
     context: Option<usize>,
     compute: &Compute,
+    has_head: bool,
 ) -> Result<Model, ModelError> {
-    let (architecture, hyper) = Hyper::open(file)?;
+    let (architecture, hyper) = if has_head {
+        Hyper::open(file)?
+    } else {
+        Hyper::open_headless(file)?
+    };
     let spec = (architecture.spec)(&hyper)?;
     let loader = Loader {
         tensors: Tensors::new(file, &spec),
@@ -43,6 +50,7 @@ pub(super) fn load(
         spec: &spec,
         numeric,
         compute,
+        has_head,
     };
     loader.check()?;
     let ropes = loader.ropes(context.unwrap_or(spec.max_context))?;
@@ -55,7 +63,7 @@ pub(super) fn load(
     };
     let embedding = table(Role::Embedding);
     let positions = spec.learned_positions.then(|| table(Role::Positions));
-    let output = loader.output()?;
+    let output = has_head.then(|| loader.output()).transpose()?;
     let norm = loader.norm(Role::OutputNorm, At::default())?;
     loader.tensors.report_unused();
     Ok(Model {
@@ -236,7 +244,10 @@ impl Loader<'_> {
             )?;
         }
         for (role, at, shape, _) in matrices(s) {
-            find(role, at, shape)?;
+            let found = find(role, at, shape);
+            if self.has_head || role != s.output_role() {
+                found?;
+            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 mod decoder;
 mod defaults;
+mod encoder;
 mod hyper;
 mod loader;
 mod names;
@@ -18,6 +19,7 @@ mod tensors;
 pub use choral_kernels::attention::{KvType, KvTypes};
 pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;
+pub use encoder::{Encoder, EncoderScratch, EncoderSpec, EncoderStep};
 pub use hyper::{ExpertKeys, Hyper, Key};
 pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
@@ -117,6 +119,12 @@ pub enum ModelError {
         found: String,
         /// What could be run.
         known: String,
+    },
+    /// A model that reads text and writes none.
+    #[error("`{found}` is a text encoder: it makes embeddings (`choral embed`) and no text")]
+    Encoder {
+        /// What the file says.
+        found: String,
     },
     /// A tensor that the architecture needs is not there.
     #[error("{}: tensor `{name}` is missing", file.display())]

@@ -10,6 +10,10 @@ pub enum Role {
     Embedding,
     /// Learned vector of each position, `[positions, hidden]`.
     Positions,
+    /// Vector of each kind of token, `[kinds, hidden]` (encoders only).
+    TokenTypes,
+    /// Norm of the sum of a token's vectors (encoders only).
+    EmbeddingNorm,
     /// Norm before the output matrix.
     OutputNorm,
     /// Output matrix `[vocab, hidden]`.
@@ -126,7 +130,12 @@ impl Role {
             Self::Embedding => "model.embed_tokens",
             Self::OutputNorm => "model.norm",
             Self::Output => "lm_head",
-            Self::Positions | Self::RopeFreqs | Self::RopeShort | Self::RopeLong => "",
+            Self::Positions
+            | Self::TokenTypes
+            | Self::EmbeddingNorm
+            | Self::RopeFreqs
+            | Self::RopeShort
+            | Self::RopeLong => "",
             Self::AttentionNorm => "model.layers.{l}.input_layernorm",
             Self::Q => "model.layers.{l}.self_attn.q_proj",
             Self::K => "model.layers.{l}.self_attn.k_proj",
@@ -159,6 +168,8 @@ impl Role {
         match self {
             Self::Embedding => "token_embd",
             Self::Positions => "position_embd",
+            Self::TokenTypes => "token_types",
+            Self::EmbeddingNorm => "token_embd_norm",
             Self::OutputNorm => "output_norm",
             Self::Output => "output",
             Self::RopeFreqs => "rope_freqs",

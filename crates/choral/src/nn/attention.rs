@@ -97,6 +97,7 @@ impl Attention {
             scale: self.spec.scale,
             softcap: self.spec.softcap,
             window: self.window,
+            bidirectional: self.spec.bidirectional,
             sinks: self.sinks.as_deref(),
         };
         s.attended.resize(tokens * q_width, 0.0);

@@ -14,19 +14,19 @@ use std::path::Path;
 const MAX_COUNTED_BYTES: u64 = 1 << 30;
 
 /// An opened file of prompts.
-pub(super) struct Input {
-    pub(super) reader: Box<dyn BufRead + Send>,
-    pub(super) format: InputFormat,
+pub(in crate::cmd) struct Input {
+    pub(in crate::cmd) reader: Box<dyn BufRead + Send>,
+    pub(in crate::cmd) format: InputFormat,
     /// Neither an option nor the name said so: the content looked like it.
-    pub(super) is_format_guessed: bool,
+    pub(in crate::cmd) is_format_guessed: bool,
     /// Rows in it, if they could be counted.
-    pub(super) num_rows: Option<u64>,
+    pub(in crate::cmd) num_rows: Option<u64>,
 }
 
 impl Input {
     /// Opens `path`, or standard input for `-`. The format is the one that is given,
     /// or that of the name, or that of the first bytes.
-    pub(super) fn open(path: &Path, format: Option<InputFormat>) -> Result<Self> {
+    pub(in crate::cmd) fn open(path: &Path, format: Option<InputFormat>) -> Result<Self> {
         let named = format.or_else(|| format_of_name(path));
         let is_json_by_name = named.is_none() && has_extension(path, &["json"]);
         let opened = || -> Result<Self> {
@@ -59,14 +59,14 @@ impl Input {
 }
 
 /// An opened file for answers.
-pub(super) struct Output {
-    pub(super) writer: Box<dyn Write>,
-    pub(super) is_terminal: bool,
+pub(in crate::cmd) struct Output {
+    pub(in crate::cmd) writer: Box<dyn Write>,
+    pub(in crate::cmd) is_terminal: bool,
 }
 
 impl Output {
     /// Opens `path`, or standard output for `-`.
-    pub(super) fn open(path: &Path, may_overwrite: bool) -> Result<Self> {
+    pub(in crate::cmd) fn open(path: &Path, may_overwrite: bool) -> Result<Self> {
         if is_stdio(path) {
             let stdout = io::stdout();
             return Ok(Self {
@@ -93,7 +93,7 @@ impl Output {
 }
 
 /// Refuses an output that would destroy something, before any work is done.
-pub(super) fn check_output(output: &Path, input: &Path, may_overwrite: bool) -> Result<()> {
+pub(in crate::cmd) fn check_output(output: &Path, input: &Path, may_overwrite: bool) -> Result<()> {
     if is_stdio(output) || is_special(output) {
         return Ok(());
     }

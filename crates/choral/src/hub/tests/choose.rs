@@ -145,3 +145,30 @@ fn without_gguf_the_folder_is_taken_as_it_is_opened() {
         "{error}"
     );
 }
+
+#[test]
+fn a_folder_of_sentence_transformers_brings_its_modules() {
+    let all = [
+        ".gitattributes",
+        "1_Pooling/config.json",
+        "README.md",
+        "config.json",
+        "config_sentence_transformers.json",
+        "data/config.json",
+        "model.safetensors",
+        "modules.json",
+        "onnx/1_x/config.json",
+        "sentence_bert_config.json",
+        "tokenizer.json",
+    ];
+    let expected = [
+        "1_Pooling/config.json",
+        "config.json",
+        "config_sentence_transformers.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "tokenizer.json",
+        "model.safetensors",
+    ];
+    assert_chosen("o/m", &all, &expected);
+}

@@ -168,6 +168,7 @@ impl DecoderSpec {
                 scale: 1.0 / (head_dim as f32).sqrt(),
                 softcap: None,
                 sinks: false,
+                bidirectional: false,
             },
             ffn: FfnSpec {
                 size: match hyper.usize(keys.ffn)? {
@@ -201,10 +202,7 @@ impl DecoderSpec {
             ffn_bias: Stored::IfPresent,
             interleaved_in: &[],
             hf_transposed: false,
-            names: Names {
-                gguf: hyper.architecture.gguf_names,
-                hf: hyper.architecture.hf_names,
-            },
+            names: hyper.names,
         })
     }
 

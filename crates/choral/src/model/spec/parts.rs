@@ -147,6 +147,8 @@ pub struct AttentionSpec {
     pub softcap: Option<f32>,
     /// Whether each head has a sink: one more score, with no value.
     pub sinks: bool,
+    /// Whether a token sees those behind it too, as in an encoder.
+    pub bidirectional: bool,
 }
 
 /// How rotary frequencies are stretched beyond the trained context.

@@ -2,7 +2,7 @@
 //!
 //! Owns what `tokenizer.ggml.*` means. The reference is llama.cpp: ids are to be
 //! the same, whatever the original tokenizer would have said. [`vocab`] holds
-//! the tokens and their kinds; [`spm`] and [`bpe`] turn text without special
+//! the tokens and their kinds; [`spm`], [`bpe`] and [`wpm`] turn text without special
 //! tokens into ids; [`partition`] finds the special tokens.
 
 mod bpe;
@@ -12,6 +12,7 @@ mod spm;
 #[cfg(test)]
 mod tests;
 mod vocab;
+mod wpm;
 
 use std::borrow::Cow;
 
@@ -24,6 +25,7 @@ use partition::{Fragment, Partition};
 use pre::PreTokenizer;
 use spm::Spm;
 use vocab::{Kind, Vocab};
+use wpm::Wpm;
 
 #[derive(Debug)]
 pub(super) struct GgufTokenizer {
@@ -40,6 +42,7 @@ pub(super) struct GgufTokenizer {
 enum Model {
     Spm { model: Spm, add_space_prefix: bool },
     Bpe(Box<Bpe>),
+    Wpm(Wpm),
 }
 
 /// Where a stream of ids is on its way to text.
@@ -59,8 +62,10 @@ pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens)
     };
     // The default ids are llama.cpp's for `llama`. Those for `gpt2` are Falcon's,
     // and an ordinary token's in any other vocabulary.
+    let is_wpm = model == "bert";
     let (pre, default_unk, default_bos, default_eos) = match model {
         "llama" => (None, Some(0), Some(1), Some(2)),
+        "bert" => (None, Some(100), Some(101), None),
         "gemma4" => (PreTokenizer::named(model), None, None, None),
         "gpt2" => {
             let name = metadata.str("tokenizer.ggml.pre")?.unwrap_or_else(|| {
@@ -89,7 +94,16 @@ pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens)
         }
     };
     let mut vocab = Vocab::read(metadata)?;
-    let bos = special_id(metadata, &vocab, "bos", default_bos)?;
+    let cls = if is_wpm {
+        special_id(metadata, &vocab, "cls", None)?
+    } else {
+        None
+    };
+    let bos = match cls {
+        Some(cls) => Some(cls),
+        None => special_id(metadata, &vocab, "bos", default_bos)?,
+    };
+    let sep = special_id(metadata, &vocab, "sep", is_wpm.then_some(102))?;
     let eos = special_id(metadata, &vocab, "eos", default_eos)?;
     let eot = special_id(metadata, &vocab, "eot", None)?;
     let eom = special_id(metadata, &vocab, "eom", None)?;
@@ -100,8 +114,14 @@ pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens)
     let added_bos = added_token(metadata, "bos", default_add_bos, bos)?;
     let added_eos = added_token(metadata, "eos", false, eos)?;
 
+    let mut end: Vec<u32> = added_eos.into_iter().collect();
+    if is_wpm {
+        end.extend(added_token(metadata, "sep", true, sep)?);
+    }
+
     let partition = Partition::new(&vocab, metadata)?;
     let model = match pre {
+        None if is_wpm => Model::Wpm(Wpm::new(&vocab, unk, metadata)?),
         None => Model::Spm {
             model: Spm::new(&vocab, unk, metadata)?,
             add_space_prefix: metadata
@@ -117,7 +137,6 @@ pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens)
         ..SpecialTokens::default()
     };
     let pad = special_id(metadata, &vocab, "pad", None)?;
-    let sep = special_id(metadata, &vocab, "sep", None)?;
     let roles = [
         ("bos", bos),
         ("eos", eos),
@@ -135,7 +154,7 @@ pub(super) fn load(metadata: &Metadata) -> Result<(GgufTokenizer, SpecialTokens)
         partition,
         model,
         bos: added_bos,
-        end: added_eos.into_iter().collect(),
+        end,
     };
     Ok((tokenizer, special))
 }
@@ -218,6 +237,7 @@ impl GgufTokenizer {
                             model.encode(&self.vocab, text, prefix, &mut ids)?;
                         }
                         Model::Bpe(model) => model.encode(text, &mut ids)?,
+                        Model::Wpm(model) => model.encode(&self.vocab, text, &mut ids),
                     }
                     after_special = false;
                 }
@@ -260,7 +280,7 @@ impl GgufTokenizer {
             }
             // As in llama.cpp, tokens marked as unused have no text.
             (Kind::Unused | Kind::Undefined, _) => Cow::Borrowed(&[]),
-            (Kind::Normal, Model::Spm { .. }) => spm::unescape(token),
+            (Kind::Normal, Model::Spm { .. } | Model::Wpm(_)) => spm::unescape(token),
             (Kind::Normal, Model::Bpe(model)) if model.is_raw() => spm::unescape(token),
             (Kind::Normal, Model::Bpe(_)) => {
                 let bytes = std::str::from_utf8(token).ok().and_then(bytes::bytes_of);
