@@ -10,7 +10,7 @@ use choral::exec::{Compute, CpuExecutor};
 use choral::machine::{Isa, Machine};
 use choral::model::{Hyper, Model, Numeric};
 use choral::text::{EncodeOptions, Tokenizer};
-use choral_formats::{Dtype, ModelFile, quantize};
+use choral_formats::{Dtype, ModelFile, TensorInfo, quantize};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -31,8 +31,13 @@ pub(crate) struct Args {
     /// The GGUF file to write
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// Type of the weights: Q8_0, Q6_K, Q5_K_M, Q4_K_M, IQ4_XS, Q3_K_M, Q2_K, F16, BF16, F32, ...
-    #[arg(long = "type", value_name = "TYPE")]
+    // Not a doc comment, in which these names would want to be code.
+    #[arg(
+        help = "Type of the weights: Q8_0, Q6_K, Q5_K_M, Q4_K_M, IQ4_XS, Q3_K_M, Q2_K, F16, BF16, \
+                F32, ...",
+        long = "type",
+        value_name = "TYPE"
+    )]
     mixture: Mixture,
     /// Type of the output matrix, whatever TYPE says
     #[arg(long, value_name = "DTYPE", value_parser = parse_dtype)]
@@ -167,7 +172,7 @@ fn read_text(path: &Path) -> Result<String> {
 
 fn report(args: &Args, source: &ModelFile, plan: &Plan<'_>) -> Report {
     let infos = source.tensors().infos();
-    let source_bytes = infos.iter().filter_map(|info| info.byte_len());
+    let source_bytes = infos.iter().filter_map(TensorInfo::byte_len);
     let weights = plan.tensors().iter().filter_map(|t| t.info.elements());
     let result_bytes = plan.bytes();
     Report {
@@ -262,7 +267,7 @@ fn measure(
         "[{bar:30}] {pos}/{len} tokens compared, {eta} left",
     );
     let found = divergence(&mut a, &mut b, &tokens, &mut |done| {
-        bar.set_position(done as u64)
+        bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
     let Divergence {

@@ -134,7 +134,7 @@ impl Keys<'_> {
         self.divisors("rope_freqs.weight", divisors)
     }
 
-    /// Source: LongRoPE, arXiv:2402.13753; Hugging Face `modeling_rope_utils.py`.
+    /// Source: `LongRoPE`, arXiv:2402.13753; Hugging Face `modeling_rope_utils.py`.
     fn longrope(
         &mut self,
         config: &JsonObject,
@@ -150,18 +150,10 @@ impl Keys<'_> {
             let error = config.invalid(ORIGINAL, "at least 2", original);
             return Err(error.into());
         }
-        let attention = match scaling.optional::<f64>("attention_factor")? {
-            Some(factor) => factor,
-            None => {
-                let stretch = f64::from(context) / f64::from(original);
-                let original = f64::from(original);
-                if stretch > 1.0 {
-                    (1.0 + stretch.ln() / original.ln()).sqrt()
-                } else {
-                    1.0
-                }
-            }
-        };
+        let stretch = (f64::from(context) / f64::from(original)).max(1.0);
+        let implied = (1.0 + stretch.ln() / f64::from(original).ln()).sqrt();
+        let stated: Option<f64> = scaling.optional("attention_factor")?;
+        let attention = stated.unwrap_or(implied);
         self.set("rope.scaling.attn_factor", attention as f32);
         self.set("rope.scaling.original_context_length", original);
         for (hf, name) in [
