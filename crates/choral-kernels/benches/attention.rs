@@ -45,6 +45,7 @@ fn attend(bencher: Bencher<'_, '_>, case: Case) {
     let sequences = 0..=case.sequences as u32;
     let cu_blocks: Vec<u32> = sequences.clone().map(|s| s * per_sequence as u32).collect();
     let block_ids: Vec<u32> = (0..blocks as u32).collect();
+    let first_blocks = vec![0; case.sequences];
     let from = |first: usize| {
         let positions: Vec<u32> = (0..case.sequences)
             .flat_map(|_| first as u32..case.length as u32)
@@ -57,6 +58,7 @@ fn attend(bencher: Bencher<'_, '_>, case: Case) {
     let all = Rows {
         positions: &positions,
         cu_tokens: &cu_tokens,
+        first_blocks: &first_blocks,
         cu_blocks: &cu_blocks,
         block_ids: &block_ids,
     };

@@ -270,13 +270,13 @@ impl EngineBuilder {
         let compute = Compute::try_new(isa, threads)
             .map_err(|source| ModelError::Threads { threads, source })?;
         let model = Arc::new(Model::load(&file, numeric, Some(plan.context), &compute)?);
-        let executor =
-            CpuExecutor::with_kv_types(model, compute, plan.num_kv_blocks, plan.kv_types)?;
+        let (blocks, layout) = (plan.num_kv_blocks, plan.kv_layout.clone());
+        let executor = CpuExecutor::with_layout(model, compute, blocks, plan.kv_types, layout)?;
         let info = ModelInfo {
             path: file.tensors().path().to_owned(),
             architecture: architecture.name,
             spec,
-            plan,
+            plan: plan.clone(),
             isa: isa.name(),
             threads,
             generation_defaults,

@@ -23,11 +23,10 @@
 use crate::demo;
 use crate::engine::batch::{BLOCK_TOKENS, Batch, BlockId, StepResult};
 use crate::machine::Machine;
-use crate::model::{Hyper, KvTypes, Model, ModelError, Numeric, Scratch};
+use crate::model::{Hyper, KvBlocks, KvLayout, KvTypes, Model, ModelError, Numeric, Scratch};
 use crate::sampling::{Rng, SampleError, SamplingStrategy, sample_token};
 use crate::text::{Tokenizer, TokenizerError};
 use choral_formats::{Gguf, ModelFile};
-use choral_kernels::attention::KvMemory;
 use choral_kernels::{Compute, Isa, IsaError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,12 +38,12 @@ pub struct KvCacheConfig {
     pub max_seq_len: usize,
 }
 
-/// Keys and values of one sequence.
+/// Keys and values of one sequence, all of them: it may go back as far as it likes.
 #[derive(Debug)]
 pub struct KvCache {
     config: KvCacheConfig,
     shape: CacheShape,
-    memory: Vec<KvMemory>,
+    memory: KvBlocks,
     position: usize,
 }
 
@@ -240,9 +239,9 @@ impl Decoder {
             return Err(ModelError::Context { asked, most });
         }
         let blocks = config.max_seq_len.div_ceil(BLOCK_TOKENS);
-        let memory = self
-            .model
-            .kv_memory(self.model.numeric().kv_types(), blocks)?;
+        let spec = self.model.spec();
+        let types = self.model.numeric().kv_types();
+        let memory = KvBlocks::new(spec, KvLayout::whole(spec), types, blocks)?;
         Ok(KvCache {
             config: *config,
             shape: CacheShape::of(&self.model),
@@ -286,12 +285,9 @@ impl Decoder {
         }
         let blocks = end.div_ceil(BLOCK_TOKENS) as u32;
         let mut batch = Batch::default();
-        batch.clear();
-        batch.token_ids.extend(tokens);
-        batch.positions.extend(position as u32..end as u32);
-        batch.cu_tokens.push(tokens.len() as u32);
-        batch.block_ids.extend((0..blocks).map(BlockId));
-        batch.cu_blocks.push(blocks);
+        batch.push_row([tokens, &[]], position);
+        batch.tables[0].block_ids.extend((0..blocks).map(BlockId));
+        batch.tables[0].end_row(0);
         batch.logit_tokens.push(last as u32);
         let mut result = StepResult::default();
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);

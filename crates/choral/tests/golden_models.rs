@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use choral::engine::batch::{BLOCK_TOKENS, Batch, BlockId, Executor, StepResult};
 use choral::exec::CpuExecutor;
-use choral::model::{KvType, KvTypes, Model, Numeric};
+use choral::model::{KvLayout, KvType, KvTypes, Model, Numeric};
 use choral_formats::ModelFile;
 use choral_kernels::{Compute, Isa};
 use serde_json::Value;
@@ -96,21 +96,21 @@ fn score_with(path: &Path, numeric: Numeric, kv: KvTypes, prompts: &[Vec<u32>]) 
     let file = Arc::new(ModelFile::open(path).expect("a good model"));
     let compute = Compute::new(Isa::detect(), 2);
     let model = Arc::new(Model::load(&file, numeric, None, &compute).expect("a good model"));
-    let blocks: usize = prompts.iter().map(|p| p.len().div_ceil(BLOCK_TOKENS)).sum();
+    let groups = KvLayout::new(model.spec(), usize::MAX).num_groups();
+    let per_group: usize = prompts.iter().map(|p| p.len().div_ceil(BLOCK_TOKENS)).sum();
+    let blocks = groups * per_group;
     let mut executor = CpuExecutor::with_kv_types(Arc::clone(&model), compute, blocks, kv)
         .expect("memory for the cache");
-    let mut batch = Batch::default();
-    batch.clear();
+    let mut batch = Batch::new(groups);
     let mut next_block = 0..blocks as u32;
     for prompt in prompts {
-        batch.token_ids.extend(prompt);
-        batch.positions.extend(0..prompt.len() as u32);
-        batch.cu_tokens.push(batch.token_ids.len() as u32);
+        batch.push_row([prompt, &[]], 0);
         let needed = prompt.len().div_ceil(BLOCK_TOKENS);
-        batch
-            .block_ids
-            .extend(next_block.by_ref().take(needed).map(BlockId));
-        batch.cu_blocks.push(batch.block_ids.len() as u32);
+        for table in &mut batch.tables {
+            let blocks = next_block.by_ref().take(needed).map(BlockId);
+            table.block_ids.extend(blocks);
+            table.end_row(0);
+        }
         batch.logit_tokens.push(batch.token_ids.len() as u32 - 1);
     }
     batch.hidden_tokens.clone_from(&batch.logit_tokens);

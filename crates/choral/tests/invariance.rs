@@ -7,7 +7,9 @@
 use choral::engine::batch::BLOCK_TOKENS;
 use choral::engine::{EngineMetrics, GenerationStream, StreamEvent};
 use choral::machine::Isa;
-use choral::model::{KvType, KvTypes, Numeric};
+use choral::manual::Decoder;
+use choral::model::{KvType, Numeric};
+use choral::sampling::SamplingStrategy;
 use choral::{Engine, Prompt, Request, RequestOutput, SamplingParams};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +33,7 @@ struct Way {
     threads: usize,
     prefill_chunk: usize,
     prefix_caching: bool,
-    /// Blocks of keys and values; `None`: plenty.
+    /// Memory for one sequence of that many blocks; `None`: plenty.
     num_blocks: Option<usize>,
     /// Submit the second half only when the first has begun to answer.
     in_two_waves: bool,
@@ -148,7 +150,7 @@ fn requests() -> Vec<Request> {
             prompt.extend((0..own).map(|_| 10 + noise.below(500) as u32));
             let temperature = [0.0, 0.8, 1.3][i % 3];
             let params = SamplingParams {
-                n: if i % 16 == 5 { 3 } else { 1 },
+                n: if i % 16 == 4 { 3 } else { 1 },
                 // Long answers outgrow the room that admission left them.
                 max_tokens: Some((if i % 4 == 0 { 90 } else { 1 }) + noise.below(24) as u32),
                 ignore_eos: i % 4 == 0,
@@ -159,6 +161,33 @@ fn requests() -> Vec<Request> {
                 seed: Some(i as u64),
                 logprobs: Some(2),
                 prompt_logprobs: (i % 8 == 3).then_some(1),
+                ..SamplingParams::default()
+            };
+            Request::new(Prompt::Tokens(prompt))
+                .with_id(i.to_string())
+                .with_params(params)
+        })
+        .collect()
+}
+
+/// Prompts of up to 240 tokens that begin with the same 180, or with 100 of them, or
+/// with none; answers of up to 140 tokens, some of them several to a prompt.
+fn long_requests() -> Vec<Request> {
+    let mut noise = Noise(3);
+    let common: Vec<u32> = (0..180).map(|i| 20 + i * i % 97).collect();
+    (0..12)
+        .map(|i| {
+            let mut prompt = common[..[180, 100, 0][i % 3]].to_vec();
+            let own = 1 + noise.below(60);
+            prompt.extend((0..own).map(|_| 10 + noise.below(500) as u32));
+            let params = SamplingParams {
+                n: if i % 6 == 3 { 3 } else { 1 },
+                max_tokens: Some(60 + noise.below(80) as u32),
+                ignore_eos: true,
+                temperature: [0.0, 1.0][i % 2],
+                seed: Some(i as u64),
+                logprobs: Some(1),
+                prompt_logprobs: (i == 7).then_some(1),
                 ..SamplingParams::default()
             };
             Request::new(Prompt::Tokens(prompt))
@@ -205,37 +234,31 @@ fn engine(model: Option<&PathBuf>, way: &Way) -> Engine {
     if let Some(kind) = way.kv {
         builder = builder.key_type(kind).value_type(kind);
     }
-    let limits = |builder: choral::EngineBuilder| {
-        builder
-            .threads(way.threads)
-            .max_num_seqs(way.together)
-            .max_num_batched_tokens(512)
-            .prefill_chunk(way.prefill_chunk)
-            .prefix_caching(way.prefix_caching)
-    };
-    let Some(num_blocks) = way.num_blocks else {
-        return limits(builder)
-            .max_model_len(512)
-            .build()
-            .expect("an engine");
-    };
-    let file = builder.open().expect("a model");
-    let (architecture, hyper) = choral::model::Hyper::open(&file).expect("a known family");
-    let spec = (architecture.spec)(&hyper).expect("a good configuration");
-    let block = spec.kv_block_bytes(KvTypes::both(way.kv.unwrap_or(match way.numeric {
-        Some(Numeric::F32) => KvType::F32,
-        _ => KvType::F16,
-    })));
-    limits(builder)
-        .max_model_len(num_blocks * BLOCK_TOKENS)
-        .kv_memory(block * num_blocks as u64)
-        .build()
-        .expect("an engine")
+    builder = builder
+        .threads(way.threads)
+        .max_num_seqs(way.together)
+        .max_num_batched_tokens(512)
+        .prefill_chunk(way.prefill_chunk)
+        .prefix_caching(way.prefix_caching)
+        .max_model_len(way.num_blocks.map_or(512, |blocks| blocks * BLOCK_TOKENS));
+    if way.num_blocks.is_some() {
+        let file = builder.open().expect("a model");
+        let (architecture, hyper) = choral::model::Hyper::open(&file).expect("a known family");
+        let spec = (architecture.spec)(&hyper).expect("a good configuration");
+        let plan = builder.plan(&file, &spec, 1 << 40).expect("memory");
+        let num_blocks = plan.blocks_of(plan.context) as u64;
+        builder = builder.kv_memory(plan.kv_block_bytes * num_blocks);
+    }
+    builder.build().expect("an engine")
 }
 
-fn run(model: Option<&PathBuf>, way: &Way, order: &[usize]) -> (Vec<String>, EngineMetrics) {
+fn run(
+    model: Option<&PathBuf>,
+    way: &Way,
+    requests: &[Request],
+    order: &[usize],
+) -> (Vec<String>, EngineMetrics) {
     let engine = engine(model, way);
-    let requests = requests();
     let submit = |i: &usize| {
         engine
             .submit_wait(requests[*i].clone())
@@ -251,7 +274,7 @@ fn run(model: Option<&PathBuf>, way: &Way, order: &[usize]) -> (Vec<String>, Eng
         ));
     }
     streams.extend(second.iter().map(submit));
-    let mut results = vec![String::new(); NUM_REQUESTS];
+    let mut results = vec![String::new(); requests.len()];
     for stream in streams {
         let output = stream.wait();
         let i: usize = output.request_id.parse().expect("a number");
@@ -262,6 +285,10 @@ fn run(model: Option<&PathBuf>, way: &Way, order: &[usize]) -> (Vec<String>, Eng
 
 /// `like` says what all ways have in common.
 fn check(model: Option<&PathBuf>, like: Way) {
+    check_with(model, like, &requests());
+}
+
+fn check_with(model: Option<&PathBuf>, like: Way, requests: &[Request]) {
     let Way {
         kv, numeric, isa, ..
     } = like;
@@ -272,12 +299,14 @@ fn check(model: Option<&PathBuf>, like: Way) {
         ..like
     };
     let engine_alone = engine(model, &alone);
-    let want: Vec<String> = requests()
-        .into_iter()
-        .map(|request| essence(&engine_alone.submit(request).expect("a good request").wait()))
-        .collect();
+    let alone = |request: &Request| {
+        let stream = engine_alone.submit(request.clone());
+        essence(&stream.expect("a good request").wait())
+    };
+    let want: Vec<String> = requests.iter().map(alone).collect();
     drop(engine_alone);
     let mut noise = Noise(99);
+    let mut num_preemptions = Vec::new();
     for way in WAYS {
         let way = Way {
             kv,
@@ -285,16 +314,16 @@ fn check(model: Option<&PathBuf>, like: Way) {
             isa,
             ..way
         };
-        let mut order: Vec<usize> = (0..NUM_REQUESTS).collect();
+        let mut order: Vec<usize> = (0..requests.len()).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, noise.below(i + 1));
         }
-        let (got, metrics) = run(model, &way, &order);
-        for i in 0..NUM_REQUESTS {
+        let (got, metrics) = run(model, &way, requests, &order);
+        for i in 0..requests.len() {
             assert_eq!(got[i], want[i], "{model:?}: request {i} in {way:?}");
         }
         if way.num_blocks.is_some() {
-            assert!(metrics.num_preemptions > 0, "{way:?} was meant to preempt");
+            num_preemptions.push(metrics.num_preemptions);
         }
         if way.prefix_caching && way.num_blocks.is_none() {
             assert!(
@@ -303,6 +332,10 @@ fn check(model: Option<&PathBuf>, like: Way) {
             );
         }
     }
+    assert!(
+        num_preemptions.iter().all(|&n| n > 0),
+        "{model:?}: {num_preemptions:?}: with little memory, some were meant to be put back"
+    );
 }
 
 #[test]
@@ -341,6 +374,56 @@ fn every_kind_of_layer_gives_each_sequence_what_it_gets_alone() {
     ] {
         check(Some(&golden.join(name).join("hf")), PLENTY);
     }
+}
+
+/// Sequences of up to 380 tokens: 23 windows of Gemma 3 and gpt-oss, and 11 of the
+/// others, which have windows in all layers, or in two of three.
+#[test]
+fn sequences_far_longer_than_windows_get_what_they_get_alone() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut models = vec![
+        golden.join("gemma3_text/hf"),
+        golden.join("gpt_oss_mxfp4/hf"),
+    ];
+    for first_windowed in [0, 1] {
+        let copy = folder.path().join(first_windowed.to_string());
+        std::fs::create_dir(&copy).expect("a folder");
+        let original = golden.join("qwen2/hf");
+        for entry in std::fs::read_dir(&original).expect("a golden model") {
+            let name = entry.expect("a file").file_name();
+            std::fs::copy(original.join(&name), copy.join(&name)).expect("a copy");
+        }
+        let config = copy.join("config.json");
+        let text = std::fs::read_to_string(&config).expect("a configuration");
+        let mut settings: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(settings["sliding_window"], 32);
+        settings["use_sliding_window"] = true.into();
+        settings["max_window_layers"] = first_windowed.into();
+        std::fs::write(&config, settings.to_string()).expect("room");
+        models.push(copy);
+    }
+    for model in &models {
+        check_with(Some(model), PLENTY, &long_requests());
+        check_against_all_keys_and_values(model);
+    }
+}
+
+/// A [`Decoder`] keeps the keys and values of all layers, windows or not.
+fn check_against_all_keys_and_values(model: &Path) {
+    let prompt: Vec<u32> = (0..150).map(|i| 20 + i * i % 97).collect();
+    let (strategy, num_tokens) = (SamplingStrategy::Greedy, 200);
+    let decoder = Decoder::open(model).expect("a good model");
+    let want = decoder.generate(&prompt, &strategy, 0, num_tokens, &[], |_| true);
+    let engine = engine(Some(&model.to_owned()), &PLENTY);
+    let request = Request::new(Prompt::Tokens(prompt)).with_params(SamplingParams {
+        max_tokens: Some(num_tokens as u32),
+        ignore_eos: true,
+        temperature: 0.0,
+        ..SamplingParams::default()
+    });
+    let got = engine.submit(request).expect("a good request").wait();
+    assert_eq!(got.outputs[0].token_ids, want.expect("room"));
 }
 
 #[test]

@@ -6,10 +6,11 @@
 
 use choral::engine::StepStats;
 use choral::model::Numeric;
-use choral::{Engine, Request, SamplingParams};
+use choral::{Engine, EngineBuilder, Request, SamplingParams};
 use choral_kernels::Isa;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 thread_local! {
@@ -61,11 +62,16 @@ const ANSWER: u32 = 40;
 /// Tokens of each prompt.
 const PROMPT: usize = 20;
 
-/// Runs `batch` prompts of their own together, and returns all steps.
+/// Runs `batch` prompts of their own together through the model that ships, and
+/// returns all steps.
 fn run(numeric: Numeric, batch: usize) -> Vec<Watched> {
+    run_model(Engine::builder(), numeric, batch)
+}
+
+fn run_model(builder: EngineBuilder, numeric: Numeric, batch: usize) -> Vec<Watched> {
     let steps = Arc::new(Mutex::new(Vec::with_capacity(1024)));
     let watched = Arc::clone(&steps);
-    let engine = Engine::builder()
+    let engine = builder
         .numeric(numeric)
         .threads(1)
         .max_num_seqs(64)
@@ -75,7 +81,7 @@ fn run(numeric: Numeric, batch: usize) -> Vec<Watched> {
             watched.lock().expect("no panic").push(step);
         }))
         .build()
-        .expect("the model that ships");
+        .expect("a good model");
     let requests = (0..batch as u32).map(|i| {
         let prompt: Vec<u32> = (0..PROMPT as u32).map(|at| 20 + i + 3 * at).collect();
         Request::new(prompt).with_params(SamplingParams {
@@ -158,23 +164,36 @@ fn a_step_reads_weights_once_and_computes_nothing_for_padding() {
 fn a_steady_step_allocates_nothing() {
     for numeric in [Numeric::Q8, Numeric::Bf16, Numeric::F32] {
         for batch in [1, 8, 32, 64] {
-            let steps = run(numeric, batch);
-            // All answers go on, before and after.
-            let steady =
-                |(step, _): &Watched| step.num_drawn == batch && step.engine.num_running == batch;
-            let steady: Vec<_> = steps.iter().copied().filter(steady).collect();
-            assert!(steady.len() >= 30, "{numeric:?}, {batch} prompts");
-            // The first two decide how much memory all others need.
-            for pair in steady[1..].windows(2) {
-                let [(_, before), (step, after)] = pair else {
-                    unreachable!("pairs")
-                };
-                assert_eq!(
-                    after - before,
-                    0,
-                    "bytes in {numeric:?}, {batch} prompts: {step:?}"
-                );
-            }
+            check_steady_steps(&run(numeric, batch), batch);
         }
+    }
+}
+
+/// Answers pass their windows of 16 positions more than twice meanwhile, and give up
+/// blocks and take others.
+#[test]
+fn a_steady_step_of_a_model_with_windows_allocates_nothing() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models");
+    for name in ["gemma3_text/hf", "gpt_oss_mxfp4/hf"] {
+        for (batch, prefix_caching) in [(1, true), (8, false), (8, true), (64, true)] {
+            let builder = Engine::builder()
+                .model(golden.join(name))
+                .prefix_caching(prefix_caching);
+            check_steady_steps(&run_model(builder, Numeric::Bf16, batch), batch);
+        }
+    }
+}
+
+fn check_steady_steps(steps: &[Watched], batch: usize) {
+    // All answers go on, before and after.
+    let steady = |(step, _): &Watched| step.num_drawn == batch && step.engine.num_running == batch;
+    let steady: Vec<_> = steps.iter().copied().filter(steady).collect();
+    assert!(steady.len() >= 30, "{batch} prompts");
+    // The first two decide how much memory all others need.
+    for pair in steady[1..].windows(2) {
+        let [(_, before), (step, after)] = pair else {
+            unreachable!("pairs")
+        };
+        assert_eq!(after - before, 0, "bytes, {batch} prompts: {step:?}");
     }
 }

@@ -112,9 +112,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         length <= most,
         "{length} tokens a sequence do not fit the context of {most}"
     );
-    let blocks = sequences * length.div_ceil(choral::engine::batch::BLOCK_TOKENS);
     ensure!(
-        blocks <= info.plan.num_kv_blocks,
+        sequences <= info.plan.sequences_of(length),
         "{sequences} sequences of {length} tokens need more KV memory than the {} bytes planned \
          (--kv-memory)",
         info.plan.kv_bytes()

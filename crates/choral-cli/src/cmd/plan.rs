@@ -165,10 +165,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn kv(spec: &DecoderSpec, plan: &EnginePlan) -> Kv {
     let f16 = KvTypes::both(KvType::F16);
-    let sequence = |types| {
-        spec.kv_token_bytes(types)
-            .saturating_mul(plan.context as u64)
-    };
+    let chunk = plan.prefill_chunk.min(plan.max_num_batched_tokens);
+    let sequence = |types| spec.kv_sequence_bytes(types, plan.context, chunk);
     Kv {
         context: plan.context,
         key_type: plan.kv_types.keys.name(),

@@ -33,6 +33,39 @@ fn a_plan_is_arithmetic() {
 }
 
 #[test]
+fn layers_with_windows_keep_no_more_than_their_windows() {
+    let plan = |context| {
+        let args = [
+            "plan",
+            "-m",
+            "golden/models/gemma3_text/hf",
+            "-c",
+            context,
+            "--memory",
+            "64M",
+            "--max-num-seqs",
+            "2",
+            "--prefill-chunk",
+            "32",
+            "--json",
+        ];
+        choral(&args, "").json().remove(0)
+    };
+    let (short, long) = (plan("256"), plan("512"));
+    // One layer of six keeps all; the others a step's 32 tokens and 15 before them. Keys
+    // and values of 2 heads of 32, 2 bytes.
+    let position = 2 * 2 * 32 * 2;
+    let bytes = |tokens| (tokens + 5 * 47) * position;
+    assert_eq!(short["kv"]["sequence_bytes_f16"], bytes(256));
+    assert_eq!(long["kv"]["sequence_bytes_f16"], bytes(512));
+    assert_eq!(long["kv"]["token_bytes_f16"], 6 * position);
+    // In blocks of one layer: 32 of all positions, and 4 for those 47, wherever they are.
+    let sequence = (32 + 5 * 4) * 16 * position;
+    assert_eq!(long["choices"]["kv_bytes"], 2 * sequence);
+    assert_eq!(long["choices"]["kv_tokens"], 2 * 512);
+}
+
+#[test]
 fn f32_doubles_keys_and_values() {
     let plan = |numeric| {
         let args = [

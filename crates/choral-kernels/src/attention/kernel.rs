@@ -159,8 +159,9 @@ impl Attend<'_> {
         }
         let (begin, end) = (begin.max(blocks.start), end.min(blocks.end));
         let table = self.rows.table(row as usize);
+        let first = self.rows.first_block(row as usize);
         for block in begin..end {
-            let place = |block: usize| table[block] as usize * kv_heads + self.kv_head;
+            let place = |block: usize| table[block - first] as usize * kv_heads + self.kv_head;
             if block + 1 < end {
                 prefetch(simd, keys, place(block + 1));
                 prefetch(simd, values, place(block + 1));

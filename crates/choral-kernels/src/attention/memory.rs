@@ -78,17 +78,18 @@ impl KvMemory {
         key: impl Fn(usize, usize) -> &'a [f32] + Sync,
         value: impl Fn(usize, usize) -> &'a [f32] + Sync,
     ) {
-        rows.check(self.blocks);
+        // Only the tokens' own positions are written.
+        rows.check(self.blocks, Some(1));
         let (kv_heads, dim) = (self.kv_heads, self.head_dim);
         let width = dim.next_multiple_of(LANES);
         let (keys, values) = (self.keys.shared(), self.values.shared());
         compute.run(kv_heads, |head| {
             for row in 0..rows.count() {
-                let table = rows.table(row);
+                let (table, first) = (rows.table(row), rows.first_block(row));
                 for token in rows.tokens(row) {
                     let position = rows.positions[token] as usize;
-                    let (block, slot) = (table[position / BLOCK] as usize, position % BLOCK);
-                    let tile = block * kv_heads + head;
+                    let (at, slot) = (position / BLOCK - first, position % BLOCK);
+                    let tile = table[at] as usize * kv_heads + head;
                     // SAFETY: a task touches only the tiles of its own head.
                     unsafe {
                         keys.put(tile, slot, (slot, BLOCK), &key(token, head)[..dim]);

@@ -75,7 +75,7 @@ pub struct AttentionShape<'a> {
 /// `[tokens, heads * head_dim]`.
 ///
 /// # Panics
-/// If sizes disagree or a position has no block.
+/// If sizes disagree or a position that a token sees has no block.
 pub fn paged_attention(
     compute: &Compute,
     shape: &AttentionShape<'_>,
@@ -104,7 +104,7 @@ pub fn paged_attention(
         rows.positions.len() * shape.heads * dim,
         "size of the output"
     );
-    rows.check(memory.blocks);
+    rows.check(memory.blocks, shape.window);
 
     let mut tasks = TASKS.take();
     tasks.cut(rows, shape.heads / kv_heads, kv_heads, compute.threads());

@@ -23,7 +23,7 @@ pub(super) struct Task<'a> {
     pub(super) rows: &'a [u32],
     /// Its tokens, if it is of one row; otherwise each row has one.
     tokens: (u32, u32),
-    /// How many blocks its rows share.
+    /// Where the blocks end that its rows share, counted from position 0.
     pub(super) shared: usize,
 }
 
@@ -78,8 +78,8 @@ impl Tasks {
         self.cuts.clear();
         self.order.clear();
         self.order.extend(0..rows.count() as u32);
-        self.order
-            .sort_unstable_by(|&a, &b| rows.table(a as usize).cmp(rows.table(b as usize)));
+        let key = |row: u32| (rows.first_block(row as usize), rows.table(row as usize));
+        self.order.sort_unstable_by(|&a, &b| key(a).cmp(&key(b)));
         let mut first = 0;
         while first < self.order.len() {
             let row = self.order[first] as usize;
@@ -106,16 +106,17 @@ impl Tasks {
 }
 
 /// How many rows of one token at the front of `order` begin with the same blocks,
-/// and how many blocks those are.
+/// and where those end, counted from position 0.
 fn siblings(rows: &Rows<'_>, order: &[u32], most: usize) -> (usize, usize) {
+    let first = rows.first_block(order[0] as usize);
     let needed = |row: usize| {
         let last = rows.positions[rows.tokens(row).start] as usize;
-        &rows.table(row)[..=last / BLOCK]
+        &rows.table(row)[..=last / BLOCK - first]
     };
     let table = needed(order[0] as usize);
     let (mut count, mut shared) = (1, table.len());
     for &row in order.iter().take(most).skip(1) {
-        if rows.tokens(row as usize).len() != 1 {
+        if rows.tokens(row as usize).len() != 1 || rows.first_block(row as usize) != first {
             break;
         }
         let pairs = table.iter().zip(needed(row as usize));
@@ -127,5 +128,5 @@ fn siblings(rows: &Rows<'_>, order: &[u32], most: usize) -> (usize, usize) {
         shared = same;
         count += 1;
     }
-    (count, shared)
+    (count, first + shared)
 }

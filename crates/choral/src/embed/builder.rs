@@ -8,7 +8,9 @@ use crate::builder::{BuildError, EngineBuilder, check_vocabulary};
 use crate::engine::DEFAULT_SEQS;
 use crate::engine::batch::BLOCK_TOKENS;
 use crate::machine::Machine;
-use crate::model::{DecoderSpec, Encoder, EncoderSpec, Hyper, Model, ModelError, Numeric};
+use crate::model::{
+    DecoderSpec, Encoder, EncoderSpec, Hyper, KvBlocks, Model, ModelError, Numeric,
+};
 use crate::text::Tokenizer;
 use choral_formats::ModelFile;
 use choral_kernels::{Compute, Isa};
@@ -300,7 +302,12 @@ impl EmbedderBuilder {
         let memory = Machine::here()
             .memory_left()
             .map_or(u64::MAX, |left| left.bytes);
-        let plan = self.engine.plan(file, spec, memory).map_err(model_error)?;
+        // A text keeps all of its keys and values for the few steps that it takes, in
+        // one group of layers, windows or not.
+        let mut kept = spec.clone();
+        kept.set_windows(vec![None; spec.num_layers]);
+        let plan = self.engine.plan(file, &kept, memory);
+        let plan = plan.map_err(model_error)?;
         let max_model_len = self.context(settings, plan.context)?;
         if plan.context_cut_to_memory && plan.context == max_model_len {
             tracing::warn!(
@@ -321,7 +328,7 @@ impl EmbedderBuilder {
             tokens,
             blocks: plan.num_kv_blocks.min(useful),
         };
-        let kv = model.kv_memory(plan.kv_types, limits.blocks);
+        let kv = KvBlocks::new(spec, plan.kv_layout, plan.kv_types, limits.blocks);
         let kv = kv.map_err(model_error)?;
         Ok(Loaded {
             runner: Runner::decoder(model, kv, limits),

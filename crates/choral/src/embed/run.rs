@@ -1,9 +1,8 @@
 //! Texts of tokens through a model, a vector for each token out.
 
 use crate::engine::batch::{BLOCK_TOKENS, Batch, BlockId};
-use crate::model::{Encoder, EncoderScratch, EncoderStep, Model, ModelError, Scratch};
+use crate::model::{Encoder, EncoderScratch, EncoderStep, KvBlocks, Model, ModelError, Scratch};
 use choral_kernels::Compute;
-use choral_kernels::attention::KvMemory;
 
 /// Either kind of model, and the memory of its steps.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ struct EncoderReader {
 #[derive(Debug)]
 struct DecoderReader {
     model: Model,
-    kv: Vec<KvMemory>,
+    kv: KvBlocks,
     batch: Batch,
     scratch: Scratch,
     /// `[tokens, hidden]`.
@@ -62,8 +61,8 @@ impl Runner {
         }
     }
 
-    /// `kv` holds as many blocks as `limits` says.
-    pub(super) fn decoder(model: Model, kv: Vec<KvMemory>, limits: Limits) -> Self {
+    /// `kv` holds as many blocks as `limits` says, each of all layers.
+    pub(super) fn decoder(model: Model, kv: KvBlocks, limits: Limits) -> Self {
         let reader = DecoderReader {
             model,
             kv,
@@ -165,7 +164,9 @@ impl DecoderReader {
                 let end = texts[text].len().min(position + room);
                 let blocks = &tables[text][..end.div_ceil(BLOCK_TOKENS)];
                 let tokens = &texts[text][position..end];
-                let first = self.batch.push_row([tokens, &[]], position, blocks);
+                let first = self.batch.push_row([tokens, &[]], position);
+                self.batch.tables[0].block_ids.extend(blocks);
+                self.batch.tables[0].end_row(0);
                 rows.push((text, first..first + tokens.len()));
                 (text, position) = if end == texts[text].len() {
                     (text + 1, 0)

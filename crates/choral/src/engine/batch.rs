@@ -10,12 +10,81 @@ use choral_kernels::WorkCounts;
 /// this size, so it is part of the order of accumulation.
 pub const BLOCK_TOKENS: usize = 16;
 
-/// Names one block of KV memory: [`BLOCK_TOKENS`] positions in every layer.
+/// Names one block of KV memory: [`BLOCK_TOKENS`] positions in every layer of one
+/// group, whichever asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockId(pub u32);
 
-/// One step's work. All vectors are reused from step to step.
+/// The layers that see equally far back, and so keep the same positions.
+///
+/// They are cut into groups of equally many layers, as many in every kind's, so that
+/// one pool of blocks serves all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvKind {
+    /// How many positions a query sees, itself included; `None`: all.
+    pub window: Option<usize>,
+    /// Groups of layers; each takes its own block for the same positions.
+    pub groups: usize,
+}
+
+impl KvKind {
+    /// All layers of a model in one group, none with a window.
+    pub const WHOLE: Self = Self {
+        window: None,
+        groups: 1,
+    };
+
+    /// The first of its sequence's blocks that a query at `position`, or one behind
+    /// it, can see.
+    pub fn first_block(self, position: usize) -> usize {
+        self.window.map_or(0, |window| {
+            (position + 1).saturating_sub(window.max(1)) / BLOCK_TOKENS
+        })
+    }
+
+    /// The most blocks that one of its groups holds at a time for a sequence of
+    /// `num_tokens` tokens that runs up to `step_tokens` of them in a step.
+    pub fn most_blocks(self, num_tokens: usize, step_tokens: usize) -> usize {
+        let all = num_tokens.div_ceil(BLOCK_TOKENS);
+        self.window.map_or(all, |window| {
+            // A step's tokens and what the first of them sees, wherever it begins.
+            let span = window.max(1).saturating_add(step_tokens.max(1)) - 1;
+            all.min((span - 1).div_ceil(BLOCK_TOKENS) + 1)
+        })
+    }
+}
+
+/// A step's block tables in one group of layers.
 #[derive(Debug, Default, Clone)]
+pub struct BlockTables {
+    /// `[rows]`: which of its sequence's blocks row `r`'s table begins with. What lies
+    /// before it, no token of the row sees.
+    pub first_blocks: Vec<u32>,
+    /// `[rows + 1]`: row `r` owns `block_ids[cu_blocks[r]..cu_blocks[r + 1]]`.
+    pub cu_blocks: Vec<u32>,
+    /// Row after row: position `p` of a row lives in its sequence's block
+    /// `p / BLOCK_TOKENS`, slot `p % BLOCK_TOKENS`.
+    pub block_ids: Vec<BlockId>,
+}
+
+impl BlockTables {
+    fn clear(&mut self) {
+        self.first_blocks.clear();
+        self.cu_blocks.clear();
+        self.cu_blocks.push(0);
+        self.block_ids.clear();
+    }
+
+    /// Ends a row whose blocks were appended: they are its sequence's from
+    /// `first_block` on.
+    pub fn end_row(&mut self, first_block: usize) {
+        self.first_blocks.push(first_block as u32);
+        self.cu_blocks.push(self.block_ids.len() as u32);
+    }
+}
+
+/// One step's work. All vectors are reused from step to step.
+#[derive(Debug, Clone)]
 pub struct Batch {
     /// Blocks to copy before anything is computed (copy-on-write): source,
     /// destination. Copied whole and in this order: a later copy may overwrite an
@@ -28,11 +97,8 @@ pub struct Batch {
     /// `[rows + 1]`: row `r` is tokens `cu_tokens[r]..cu_tokens[r + 1]`, which
     /// are consecutive positions of one sequence.
     pub cu_tokens: Vec<u32>,
-    /// `[rows + 1]`: row `r` owns `block_ids[cu_blocks[r]..cu_blocks[r + 1]]`.
-    pub cu_blocks: Vec<u32>,
-    /// Block tables, row after row: position `p` of a row lives in its block
-    /// `p / BLOCK_TOKENS`, slot `p % BLOCK_TOKENS`.
-    pub block_ids: Vec<BlockId>,
+    /// `[groups]`: where rows lie, in each group of layers.
+    pub tables: Vec<BlockTables>,
     /// Indices into `token_ids`, ascending, whose logits are wanted.
     pub logit_tokens: Vec<u32>,
     /// Indices into `token_ids` whose hidden-state norms are wanted
@@ -40,7 +106,29 @@ pub struct Batch {
     pub hidden_tokens: Vec<u32>,
 }
 
+impl Default for Batch {
+    /// For a model whose layers are one group.
+    fn default() -> Self {
+        Self::new(1)
+    }
+}
+
 impl Batch {
+    /// An empty batch for a model whose layers are in that many groups.
+    pub fn new(groups: usize) -> Self {
+        let mut batch = Self {
+            copies: Vec::new(),
+            token_ids: Vec::new(),
+            positions: Vec::new(),
+            cu_tokens: Vec::new(),
+            tables: vec![BlockTables::default(); groups],
+            logit_tokens: Vec::new(),
+            hidden_tokens: Vec::new(),
+        };
+        batch.clear();
+        batch
+    }
+
     /// Number of rows (sequences) in this step.
     pub fn num_rows(&self) -> usize {
         self.cu_tokens.len().saturating_sub(1)
@@ -53,22 +141,15 @@ impl Batch {
         self.positions.clear();
         self.cu_tokens.clear();
         self.cu_tokens.push(0);
-        self.cu_blocks.clear();
-        self.cu_blocks.push(0);
-        self.block_ids.clear();
+        self.tables.iter_mut().for_each(BlockTables::clear);
         self.logit_tokens.clear();
         self.hidden_tokens.clear();
     }
 
     /// Appends a row: tokens, given in two pieces, at consecutive positions from
-    /// `start` on, and the blocks that hold the sequence up to the last of them.
+    /// `start` on. Its blocks go to the [`tables`](Self::tables), a row in each.
     /// Returns the index of the row's first token in the batch.
-    pub fn push_row(
-        &mut self,
-        token_ids: [&[u32]; 2],
-        start: usize,
-        block_ids: &[BlockId],
-    ) -> usize {
+    pub fn push_row(&mut self, token_ids: [&[u32]; 2], start: usize) -> usize {
         let first = self.token_ids.len();
         for piece in token_ids {
             self.token_ids.extend_from_slice(piece);
@@ -76,8 +157,6 @@ impl Batch {
         let end = start + self.token_ids.len() - first;
         self.positions.extend((start..end).map(|p| p as u32));
         self.cu_tokens.push(self.token_ids.len() as u32);
-        self.block_ids.extend_from_slice(block_ids);
-        self.cu_blocks.push(self.block_ids.len() as u32);
         first
     }
 }
@@ -109,10 +188,16 @@ pub trait Executor: Send {
     /// Layers of the model (`hidden_l2` has one entry more).
     fn num_layers(&self) -> usize;
 
+    /// What its layers keep. A batch's groups are those of the first kind, then those
+    /// of the second, and so on.
+    fn kv_kinds(&self) -> Vec<KvKind> {
+        vec![KvKind::WHOLE]
+    }
+
     /// How many KV blocks the pool holds.
     fn num_blocks(&self) -> usize;
 
-    /// Bytes of one KV block over all layers.
+    /// Bytes of one KV block: of one group of layers.
     fn block_bytes(&self) -> usize;
 
     /// Runs one step and fills `result`.

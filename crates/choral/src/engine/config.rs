@@ -91,6 +91,9 @@ impl EngineConfig {
         at_least("max_model_len", 1, parts.max_model_len)?;
         at_least("vocab_size", 1, parts.executor.vocab_size())?;
         at_least("num_blocks", 1, parts.executor.num_blocks())?;
+        let kinds = parts.executor.kv_kinds();
+        let groups = kinds.iter().map(|kind| kind.groups).min();
+        at_least("kv_kinds", 1, groups.unwrap_or(0))?;
         // Positions and block ids are 32 bits wide.
         for (field, found) in [
             ("max_num_batched_tokens", self.max_num_batched_tokens),

@@ -57,9 +57,11 @@ pub(super) struct State {
 }
 
 impl State {
-    /// With room for the events of a step of so many sequences.
-    pub(super) fn new(max_num_seqs: usize) -> Self {
+    /// With room for the events of a step of so many sequences, of a model whose layers
+    /// are in so many groups.
+    pub(super) fn new(max_num_seqs: usize, groups: usize) -> Self {
         Self {
+            batch: Batch::new(groups),
             report: Report::with_capacity(max_num_seqs),
             ..Self::default()
         }

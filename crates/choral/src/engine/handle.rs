@@ -17,6 +17,7 @@ use super::request::{Prompt, Request, RequestOutput};
 use super::scheduler::{RequestId, Rules, Scheduler, SchedulerConfig};
 use super::stream::GenerationStream;
 use crate::builder::{EngineBuilder, ModelInfo};
+use crate::kv::KvNeeds;
 use crate::sampling::{ParamError, Sampler, SamplingParams, fresh_seed};
 use crate::text::{ChatTemplate, EncodeOptions, TemplateInput, Tokenizer};
 use crossbeam_channel::Sender;
@@ -48,6 +49,7 @@ struct Shared {
     info: Option<Arc<ModelInfo>>,
     vocab_size: usize,
     num_blocks: usize,
+    needs: KvNeeds,
 }
 
 /// A request that can run.
@@ -84,6 +86,16 @@ impl Engine {
             max_model_len,
             info,
         } = parts;
+        let limits = SchedulerConfig {
+            max_num_seqs: config.max_num_seqs,
+            max_num_batched_tokens: config.max_num_batched_tokens,
+            prefill_chunk: config.prefill_chunk,
+            max_prompt_logit_rows: config.max_prompt_logit_rows,
+            num_blocks: executor.num_blocks() as u32,
+            kinds: executor.kv_kinds(),
+            prefix_caching: config.prefix_caching,
+        };
+        let needs = limits.needs();
         let (commands, obeyed) = crossbeam_channel::unbounded();
         let (reports, reported) = relay(REPORTS_IN_FLIGHT, config.max_num_seqs);
         let mut shared = Shared {
@@ -98,16 +110,10 @@ impl Engine {
             info,
             vocab_size: executor.vocab_size(),
             num_blocks: executor.num_blocks(),
+            needs: needs.clone(),
         };
         let core = Core {
-            scheduler: Scheduler::new(SchedulerConfig {
-                max_num_seqs: config.max_num_seqs,
-                max_num_batched_tokens: config.max_num_batched_tokens,
-                prefill_chunk: config.prefill_chunk,
-                max_prompt_logit_rows: config.max_prompt_logit_rows,
-                num_blocks: executor.num_blocks() as u32,
-                prefix_caching: config.prefix_caching,
-            }),
+            scheduler: Scheduler::new(limits),
             executor,
             commands: obeyed,
             reports,
@@ -115,7 +121,7 @@ impl Engine {
             metrics: Arc::clone(&shared.metrics),
             end_token_ids: Arc::clone(&shared.end_token_ids),
             on_step: config.on_step,
-            state: State::new(config.max_num_seqs),
+            state: State::new(config.max_num_seqs, needs.num_groups()),
         };
         let output = thread::Builder::new()
             .name("choral-output".to_owned())
@@ -316,7 +322,8 @@ impl Shared {
             prompt_logits: params.prompt_logprobs.is_some(),
             diagnostics,
         };
-        let (needed, available) = (rules.blocks_needed(num_tokens), self.num_blocks);
+        let needed = self.needs.blocks(rules.most_computed(num_tokens));
+        let available = self.num_blocks;
         if needed > available {
             return Err(SubmitError::TooManyBlocks { needed, available });
         }

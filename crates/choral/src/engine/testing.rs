@@ -1,12 +1,15 @@
 //! An executor without a model, for tests of everything above one.
 //!
 //! [`FakeExecutor`] keeps what a real one keeps, a pool of KV blocks, but each slot
-//! holds only the token and the position that were written to it. Its logits are a
-//! hash of what a row *reads back* through its block table. So a wrong table, a
-//! missed copy, a stale prefix or a slot written twice changes the answer, and
+//! holds only the token, the position and the group of layers that were written to it.
+//! Its logits are a hash of what a row *reads back* through its block tables, in each
+//! group as far as its window reaches. So a wrong table, a missed copy, a stale prefix,
+//! a block given back too early or a slot written twice changes the answer, and
 //! [`fake_logits`], which knows no blocks, says what the answer should have been.
 
-use super::batch::{BLOCK_TOKENS, Batch, BlockId, ExecError, Executor, StepResult};
+use super::batch::{
+    BLOCK_TOKENS, Batch, BlockId, BlockTables, ExecError, Executor, KvKind, StepResult,
+};
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::HashMap;
 
@@ -17,11 +20,13 @@ pub(crate) const FAKE_LAYERS: usize = 2;
 struct Slot {
     token: u32,
     position: u32,
+    group: u32,
 }
 
 const EMPTY: Slot = Slot {
     token: u32::MAX,
     position: u32::MAX,
+    group: u32::MAX,
 };
 
 /// Something that goes wrong when a certain token is run.
@@ -39,6 +44,7 @@ pub(crate) enum Fault {
 #[derive(Debug)]
 pub(crate) struct FakeExecutor {
     vocab_size: usize,
+    kinds: Vec<KvKind>,
     memory: Vec<[Slot; BLOCK_TOKENS]>,
     faults: HashMap<u32, Fault>,
     gate: Option<(Sender<()>, Receiver<()>)>,
@@ -73,10 +79,18 @@ impl FakeExecutor {
     pub(crate) fn new(num_blocks: usize, vocab_size: usize) -> Self {
         Self {
             vocab_size,
+            kinds: vec![KvKind::WHOLE],
             memory: vec![[EMPTY; BLOCK_TOKENS]; num_blocks],
             faults: HashMap::new(),
             gate: None,
         }
+    }
+
+    /// The same with layers of those kinds.
+    #[must_use]
+    pub(crate) fn with_kinds(mut self, kinds: Vec<KvKind>) -> Self {
+        self.kinds = kinds;
+        self
     }
 
     /// Lets `fault` happen whenever `token` is run.
@@ -95,8 +109,13 @@ impl FakeExecutor {
         (self, Gate { arrivals, permits })
     }
 
-    fn slot(&self, blocks: &[BlockId], position: usize) -> Slot {
-        self.memory[blocks[position / BLOCK_TOKENS].0 as usize][position % BLOCK_TOKENS]
+    /// What a query at position `last` of row `row` sees.
+    fn read(&self, batch: &Batch, row: usize, last: usize) -> u64 {
+        let tables: Vec<_> = batch.tables.iter().map(|t| Table::of(t, row)).collect();
+        fold(&self.kinds, last, |group, position| {
+            let block = tables[group].block(position);
+            self.memory[block.0 as usize][position % BLOCK_TOKENS]
+        })
     }
 
     fn fault(&self, token: u32, fault: Fault) -> bool {
@@ -117,6 +136,10 @@ impl Executor for FakeExecutor {
         self.memory.len()
     }
 
+    fn kv_kinds(&self) -> Vec<KvKind> {
+        self.kinds.clone()
+    }
+
     fn block_bytes(&self) -> usize {
         size_of::<[Slot; BLOCK_TOKENS]>()
     }
@@ -126,7 +149,7 @@ impl Executor for FakeExecutor {
             let _ = arrive.send(());
             let _ = permitted.recv();
         }
-        check_batch(batch, self.memory.len()).map_err(ExecError::Failed)?;
+        check_batch(batch, &self.kinds, self.memory.len()).map_err(ExecError::Failed)?;
         for &(from, to) in &batch.copies {
             self.memory[to.0 as usize] = self.memory[from.0 as usize];
         }
@@ -137,11 +160,17 @@ impl Executor for FakeExecutor {
             assert!(!self.fault(token, Fault::Panic), "token {token} is haunted");
         }
         // All rows are written before any is read, as in a layer of a real model.
-        for row in rows(batch) {
-            for (&token, &position) in row.token_ids.iter().zip(row.positions) {
-                let block = row.blocks[position as usize / BLOCK_TOKENS];
-                self.memory[block.0 as usize][position as usize % BLOCK_TOKENS] =
-                    Slot { token, position };
+        for (group, tables) in batch.tables.iter().enumerate() {
+            for row in rows(batch) {
+                for (&token, &position) in row.token_ids.iter().zip(row.positions) {
+                    let block = Table::of(tables, row.index).block(position as usize);
+                    let slot = &mut self.memory[block.0 as usize];
+                    slot[position as usize % BLOCK_TOKENS] = Slot {
+                        token,
+                        position,
+                        group: group as u32,
+                    };
+                }
             }
         }
         result.logits.clear();
@@ -154,9 +183,7 @@ impl Executor for FakeExecutor {
                     continue;
                 }
                 let last = batch.positions[at] as usize;
-                let state = (0..=last)
-                    .map(|position| self.slot(row.blocks, position))
-                    .fold(0, |state, slot| absorb(state, slot.token, slot.position));
+                let state = self.read(batch, row.index, last);
                 if logits && self.fault(batch.token_ids[at], Fault::NanLogits) {
                     result.logits.extend(vec![f32::NAN; self.vocab_size]);
                 } else if logits {
@@ -171,24 +198,53 @@ impl Executor for FakeExecutor {
     }
 }
 
-/// The logits that follow `tokens`.
+/// The logits that follow `tokens`, without windows.
 pub(crate) fn fake_logits(tokens: &[u32], vocab_size: usize) -> Vec<f32> {
-    logits_of(state_of(tokens), vocab_size)
+    fake_logits_of(&[KvKind::WHOLE], tokens, vocab_size)
 }
 
-/// The hidden norms at the last of `tokens`.
+/// The hidden norms at the last of `tokens`, without windows.
 pub(crate) fn fake_hidden_l2(tokens: &[u32]) -> Vec<f32> {
-    hidden_of(state_of(tokens)).to_vec()
+    fake_hidden_l2_of(&[KvKind::WHOLE], tokens)
 }
 
-fn state_of(tokens: &[u32]) -> u64 {
-    (0..).zip(tokens).fold(0, |state, (position, &token)| {
-        absorb(state, token, position)
+/// The logits that follow `tokens` with layers of those kinds.
+pub(crate) fn fake_logits_of(kinds: &[KvKind], tokens: &[u32], vocab_size: usize) -> Vec<f32> {
+    logits_of(state_of(kinds, tokens), vocab_size)
+}
+
+/// The hidden norms at the last of `tokens` with layers of those kinds.
+pub(crate) fn fake_hidden_l2_of(kinds: &[KvKind], tokens: &[u32]) -> Vec<f32> {
+    hidden_of(state_of(kinds, tokens)).to_vec()
+}
+
+fn state_of(kinds: &[KvKind], tokens: &[u32]) -> u64 {
+    fold(kinds, tokens.len() - 1, |group, position| Slot {
+        token: tokens[position],
+        position: position as u32,
+        group: group as u32,
     })
 }
 
-fn absorb(state: u64, token: u32, position: u32) -> u64 {
-    mix(state ^ mix(u64::from(token) << 32 | u64::from(position)))
+/// All that a query at position `last` sees, group by group.
+fn fold(kinds: &[KvKind], last: usize, slot: impl Fn(usize, usize) -> Slot) -> u64 {
+    let groups = kinds
+        .iter()
+        .flat_map(|kind| (0..kind.groups).map(move |_| kind));
+    let mut state = 0;
+    for (group, kind) in groups.enumerate() {
+        let first = kind.window.map_or(0, |w| (last + 1).saturating_sub(w));
+        for position in first..=last {
+            let Slot {
+                token,
+                position,
+                group,
+            } = slot(group, position);
+            let place = mix(u64::from(token) << 32 | u64::from(position));
+            state = mix(state ^ place ^ u64::from(group) << 7);
+        }
+    }
+    state
 }
 
 fn logits_of(state: u64, vocab_size: usize) -> Vec<f32> {
@@ -215,38 +271,60 @@ fn mix(x: u64) -> u64 {
 }
 
 struct Row<'a> {
+    index: usize,
     first: usize,
     token_ids: &'a [u32],
     positions: &'a [u32],
+}
+
+/// A row's blocks in one group.
+#[derive(Clone, Copy)]
+struct Table<'a> {
+    first: usize,
     blocks: &'a [BlockId],
+}
+
+impl<'a> Table<'a> {
+    fn of(tables: &'a BlockTables, row: usize) -> Self {
+        let blocks = tables.cu_blocks[row] as usize..tables.cu_blocks[row + 1] as usize;
+        Self {
+            first: tables.first_blocks[row] as usize,
+            blocks: &tables.block_ids[blocks],
+        }
+    }
+
+    fn block(self, position: usize) -> BlockId {
+        self.blocks[position / BLOCK_TOKENS - self.first]
+    }
 }
 
 fn rows(batch: &Batch) -> impl Iterator<Item = Row<'_>> {
     (0..batch.num_rows()).map(|row| {
         let tokens = batch.cu_tokens[row] as usize..batch.cu_tokens[row + 1] as usize;
-        let blocks = batch.cu_blocks[row] as usize..batch.cu_blocks[row + 1] as usize;
         Row {
+            index: row,
             first: tokens.start,
             token_ids: &batch.token_ids[tokens.clone()],
             positions: &batch.positions[tokens],
-            blocks: &batch.block_ids[blocks],
         }
     })
 }
 
 /// Says what is wrong with a batch, if anything is: rows without tokens, padding,
-/// positions that are not consecutive, tables too short or too long, blocks outside
-/// of the pool, and blocks that one row writes and another one holds.
-pub(crate) fn check_batch(batch: &Batch, num_blocks: usize) -> Result<(), String> {
+/// positions that are not consecutive, tables with other blocks than those that the
+/// row's tokens see, blocks outside of the pool or of two groups, and blocks that one
+/// row writes and another one holds.
+pub(crate) fn check_batch(
+    batch: &Batch,
+    kinds: &[KvKind],
+    num_blocks: usize,
+) -> Result<(), String> {
     let num_tokens = batch.token_ids.len();
     let ends_at =
         |cu: &[u32], end: usize| cu.first() == Some(&0) && cu.last() == Some(&(end as u32));
     if !ends_at(&batch.cu_tokens, num_tokens)
-        || !ends_at(&batch.cu_blocks, batch.block_ids.len())
-        || batch.cu_blocks.len() != batch.cu_tokens.len()
         || batch.positions.len() != num_tokens
         || !batch.cu_tokens.is_sorted_by(|a, b| a < b)
-        || !batch.cu_blocks.is_sorted_by(|a, b| a < b)
     {
         return Err(format!("rows do not add up: {batch:?}"));
     }
@@ -258,17 +336,6 @@ pub(crate) fn check_batch(batch: &Batch, num_blocks: usize) -> Result<(), String
             ));
         }
     }
-    let copied = batch.copies.iter().flat_map(|&(from, to)| [from, to]);
-    if let Some(block) = copied
-        .chain(batch.block_ids.iter().copied())
-        .find(|block| block.0 as usize >= num_blocks)
-    {
-        return Err(format!("{block:?} is outside of the pool of {num_blocks}"));
-    }
-    let mut holders: HashMap<BlockId, usize> = HashMap::new();
-    for block in &batch.block_ids {
-        *holders.entry(*block).or_default() += 1;
-    }
     for row in rows(batch) {
         let (first, last) = (row.positions[0], row.positions[row.positions.len() - 1]);
         if !(first..=last).eq(row.positions.iter().copied()) {
@@ -277,10 +344,65 @@ pub(crate) fn check_batch(batch: &Batch, num_blocks: usize) -> Result<(), String
                 row.positions
             ));
         }
-        if row.blocks.len() != last as usize / BLOCK_TOKENS + 1 {
-            return Err(format!("{} blocks for position {last}", row.blocks.len()));
+    }
+    let copied = batch.copies.iter().flat_map(|&(from, to)| [from, to]);
+    let held = batch.tables.iter().flat_map(|tables| &tables.block_ids);
+    if let Some(block) = copied
+        .chain(held.copied())
+        .find(|block| block.0 as usize >= num_blocks)
+    {
+        return Err(format!("{block:?} is outside of the pool of {num_blocks}"));
+    }
+    let groups = kinds
+        .iter()
+        .flat_map(|kind| (0..kind.groups).map(move |_| kind));
+    let mut group_of = HashMap::new();
+    let mut num_groups = 0;
+    for (group, (kind, tables)) in groups.zip(&batch.tables).enumerate() {
+        num_groups += 1;
+        for &block in &tables.block_ids {
+            if *group_of.entry(block).or_insert(group) != group {
+                return Err(format!("{block:?} is held by two groups"));
+            }
         }
-        let written = &row.blocks[first as usize / BLOCK_TOKENS..];
+        check_tables(batch, *kind, tables)?;
+    }
+    if num_groups != batch.tables.len() {
+        return Err(format!(
+            "{} tables, {num_groups} groups",
+            batch.tables.len()
+        ));
+    }
+    Ok(())
+}
+
+fn check_tables(batch: &Batch, kind: KvKind, tables: &BlockTables) -> Result<(), String> {
+    let num_rows = batch.num_rows();
+    if tables.first_blocks.len() != num_rows
+        || tables.cu_blocks.len() != num_rows + 1
+        || tables.cu_blocks.first() != Some(&0)
+        || tables.cu_blocks.last() != Some(&(tables.block_ids.len() as u32))
+        || !tables.cu_blocks.is_sorted_by(|a, b| a < b)
+    {
+        return Err(format!("tables do not add up: {tables:?}"));
+    }
+    let mut holders: HashMap<BlockId, usize> = HashMap::new();
+    for block in &tables.block_ids {
+        *holders.entry(*block).or_default() += 1;
+    }
+    for row in rows(batch) {
+        let first = row.positions[0] as usize;
+        let last = first + row.positions.len() - 1;
+        let table = Table::of(tables, row.index);
+        let seen = kind.window.map_or(0, |w| (first + 1).saturating_sub(w));
+        let needed = seen / BLOCK_TOKENS..last / BLOCK_TOKENS + 1;
+        if needed != (table.first..table.first + table.blocks.len()) {
+            let (first, blocks) = (table.first, table.blocks.len());
+            return Err(format!(
+                "{blocks} blocks from {first} on, expected {needed:?}"
+            ));
+        }
+        let written = &table.blocks[first / BLOCK_TOKENS - table.first..];
         if let Some(block) = written.iter().find(|block| holders[block] > 1) {
             return Err(format!("{block:?} is written by one row and held by two"));
         }

@@ -1,8 +1,7 @@
 //! The model, its workers and its cache memory on this machine's CPU.
 
-use crate::engine::batch::{Batch, ExecError, Executor, StepResult};
-use crate::model::{KvTypes, Model, ModelError, Scratch};
-use choral_kernels::attention::KvMemory;
+use crate::engine::batch::{Batch, ExecError, Executor, KvKind, StepResult};
+use crate::model::{KvBlocks, KvLayout, KvTypes, Model, ModelError, Scratch};
 use choral_kernels::{Compute, WorkCounts};
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use std::sync::Arc;
 pub struct CpuExecutor {
     model: Arc<Model>,
     compute: Compute,
-    kv: Vec<KvMemory>,
+    kv: KvBlocks,
     num_blocks: usize,
     kv_types: KvTypes,
     scratch: Scratch,
@@ -38,7 +37,22 @@ impl CpuExecutor {
         num_blocks: usize,
         kv_types: KvTypes,
     ) -> Result<Self, ModelError> {
-        let kv = model.kv_memory(kv_types, num_blocks)?;
+        let layout = KvLayout::new(model.spec(), usize::MAX);
+        Self::with_layout(model, compute, num_blocks, kv_types, layout)
+    }
+
+    /// The same, with layers that share blocks as `layout` says.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_layout(
+        model: Arc<Model>,
+        compute: Compute,
+        num_blocks: usize,
+        kv_types: KvTypes,
+        layout: KvLayout,
+    ) -> Result<Self, ModelError> {
+        let kv = KvBlocks::new(model.spec(), layout, kv_types, num_blocks)?;
         let scratch = Scratch::default();
         Ok(Self {
             model,
@@ -60,19 +74,22 @@ impl Executor for CpuExecutor {
         self.model.spec().num_layers
     }
 
+    fn kv_kinds(&self) -> Vec<KvKind> {
+        self.kv.layout().kinds().to_vec()
+    }
+
     fn num_blocks(&self) -> usize {
         self.num_blocks
     }
 
     fn block_bytes(&self) -> usize {
-        self.model.spec().kv_block_bytes(self.kv_types) as usize
+        let layout = self.kv.layout();
+        layout.block_bytes(self.model.spec(), self.kv_types) as usize
     }
 
     fn forward(&mut self, batch: &Batch, result: &mut StepResult) -> Result<(), ExecError> {
         for &(from, to) in &batch.copies {
-            for layer in &mut self.kv {
-                layer.copy_block(from.0, to.0);
-            }
+            self.kv.copy(from.0, to.0);
         }
         self.model.forward(
             &self.compute,

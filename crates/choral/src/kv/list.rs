@@ -1,4 +1,4 @@
-//! A doubly linked list of blocks, in the order in which they went idle.
+//! A doubly linked list of stacks, in the order in which they went idle.
 //!
 //! Intrusive: one link a block, allocated once, so that every operation is O(1)
 //! and none allocates.
@@ -17,7 +17,6 @@ pub(super) struct BlockList {
     /// One a block, and a last one that closes the ring: its `next` is the
     /// oldest block and its `prev` the newest. A block outside points at itself.
     links: Vec<Link>,
-    len: usize,
 }
 
 impl BlockList {
@@ -25,11 +24,7 @@ impl BlockList {
         let links = (0..=num_blocks)
             .map(|at| Link { prev: at, next: at })
             .collect();
-        Self { links, len: 0 }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.len
+        Self { links }
     }
 
     pub(super) fn contains(&self, block: BlockId) -> bool {
@@ -46,16 +41,11 @@ impl BlockList {
         };
         self.links[newest as usize].next = block.0;
         self.links[end as usize].prev = block.0;
-        self.len += 1;
     }
 
-    pub(super) fn pop_oldest(&mut self) -> Option<BlockId> {
+    pub(super) fn oldest(&self) -> Option<BlockId> {
         let oldest = self.links[self.end() as usize].next;
-        if oldest == self.end() {
-            return None;
-        }
-        self.remove(BlockId(oldest));
-        Some(BlockId(oldest))
+        (oldest != self.end()).then_some(BlockId(oldest))
     }
 
     pub(super) fn remove(&mut self, block: BlockId) {
@@ -67,7 +57,6 @@ impl BlockList {
             prev: block.0,
             next: block.0,
         };
-        self.len -= 1;
     }
 
     /// From oldest to newest.

@@ -3,7 +3,7 @@
 //! Everything is computed per token, in an order that no other token has a part
 //! in; only attention reads other positions, and those of its own sequence.
 
-use super::{DecoderSpec, KvTypes, ModelError, Numeric, Placement, loader};
+use super::{DecoderSpec, KvBlocks, ModelError, Numeric, Placement, loader};
 use crate::arch::Architecture;
 use crate::engine::batch::{Batch, StepResult};
 use crate::nn::{
@@ -13,7 +13,7 @@ use crate::nn::{
 use choral_formats::ModelFile;
 use choral_kernels::Compute;
 use choral_kernels::activation::softcap;
-use choral_kernels::attention::{KvMemory, Rows};
+use choral_kernels::attention::Rows;
 use choral_kernels::matmul::{Activations, Inputs};
 use std::sync::Arc;
 
@@ -73,7 +73,8 @@ pub struct Scratch {
     normed: Vec<f32>,
     /// For each rotary embedding, `[tokens, 2 * pairs]` and the pairs.
     angles: Vec<(Vec<f32>, usize)>,
-    block_ids: Vec<u32>,
+    /// `[groups]`: block tables.
+    block_ids: Vec<Vec<u32>>,
 }
 
 /// The residual stream, and what is about to be added to it.
@@ -201,34 +202,17 @@ impl Model {
         self.layers.iter().map(Layer::bytes).sum::<usize>() + output
     }
 
-    /// Memory for `blocks` blocks of keys and values kept as `types`, one a layer.
-    ///
-    /// # Errors
-    /// [`ModelError::NoMemory`].
-    pub fn kv_memory(&self, types: KvTypes, blocks: usize) -> Result<Vec<KvMemory>, ModelError> {
-        let (heads, dim) = (self.spec.num_kv_heads, self.spec.head_dim);
-        self.layers
-            .iter()
-            .map(|_| {
-                KvMemory::new(types, blocks, heads, dim).ok_or_else(|| ModelError::NoMemory {
-                    what: "keys and values",
-                    bytes: (blocks as u64).saturating_mul(self.spec.kv_block_bytes(types)),
-                })
-            })
-            .collect()
-    }
-
     /// Runs one step: stores the keys and values of the batch's tokens in `kv` and
     /// fills `result` with the logits (and norms) that the batch asks for.
     ///
     /// # Panics
-    /// If a token is outside the vocabulary or a position has no block: the engine
-    /// checks prompts and hands out blocks. If the model was loaded without its output
-    /// matrix.
+    /// If a token is outside the vocabulary, a position that is seen has no block, or
+    /// the batch's groups are not those of `kv`: the engine checks prompts and hands
+    /// out blocks. If the model was loaded without its output matrix.
     pub fn forward(
         &self,
         compute: &Compute,
-        kv: &mut [KvMemory],
+        kv: &mut KvBlocks,
         batch: &Batch,
         scratch: &mut Scratch,
         result: &mut StepResult,
@@ -260,7 +244,7 @@ impl Model {
     pub fn states(
         &self,
         compute: &Compute,
-        kv: &mut [KvMemory],
+        kv: &mut KvBlocks,
         batch: &Batch,
         scratch: &mut Scratch,
         states: &mut Vec<f32>,
@@ -280,24 +264,32 @@ impl Model {
     fn run(
         &self,
         compute: &Compute,
-        kv: &mut [KvMemory],
+        kv: &mut KvBlocks,
         batch: &Batch,
         s: &mut Scratch,
         norms: &mut Norms<'_>,
     ) {
         let width = self.spec.hidden_size;
+        let groups = kv.layout().num_groups();
+        assert_eq!(batch.tables.len(), groups, "groups of layers");
         let mut block_ids = std::mem::take(&mut s.block_ids);
-        block_ids.clear();
-        block_ids.reserve(batch.block_ids.capacity());
-        block_ids.extend(batch.block_ids.iter().map(|b| b.0));
-        let rows = Rows {
+        block_ids.resize_with(groups, Vec::new);
+        for (ids, table) in block_ids.iter_mut().zip(&batch.tables) {
+            ids.clear();
+            ids.reserve(table.block_ids.capacity());
+            ids.extend(table.block_ids.iter().map(|block| block.0));
+        }
+        let rows = |group: usize| Rows {
             positions: &batch.positions,
             cu_tokens: &batch.cu_tokens,
-            cu_blocks: &batch.cu_blocks,
-            block_ids: &block_ids,
+            first_blocks: &batch.tables[group].first_blocks,
+            cu_blocks: &batch.tables[group].cu_blocks,
+            block_ids: &block_ids[group],
         };
         self.embed(compute, batch, s);
-        for (index, (layer, kv)) in self.layers.iter().zip(kv).enumerate() {
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (group, kv) = kv.layer(index);
+            let rows = rows(group);
             let (stream, inputs) = (&mut s.stream, layer.attention.inputs());
             stream.normalise(compute, layer.attention_norm.as_ref(), inputs, &mut s.x);
             norms.record(index, |t| &stream.hidden[t * width..(t + 1) * width]);

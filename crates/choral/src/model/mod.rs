@@ -8,6 +8,7 @@ mod decoder;
 mod defaults;
 mod encoder;
 mod hyper;
+mod kv;
 mod loader;
 mod names;
 mod packing;
@@ -21,6 +22,7 @@ pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;
 pub use encoder::{Encoder, EncoderScratch, EncoderSpec, EncoderStep};
 pub use hyper::{ExpertKeys, Hyper, Key};
+pub use kv::{KvBlocks, KvLayout};
 pub use names::Role;
 pub use plan::{EnginePlan, PlanOptions};
 pub use spec::{

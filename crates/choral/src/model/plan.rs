@@ -4,9 +4,10 @@
 //! [`EnginePlan`]. Reads no file and no machine (see [`crate::machine`]), and
 //! allocates nothing, so a model can be planned for without its weights.
 
-use super::{DecoderSpec, KvType, KvTypes, ModelError, Numeric, loader};
+use super::{DecoderSpec, KvLayout, KvType, KvTypes, LayerSpec, ModelError, Numeric, loader};
 use crate::engine::batch::BLOCK_TOKENS;
 use crate::engine::{DEFAULT_BATCHED_TOKENS, DEFAULT_SEQS, EngineConfig};
+use crate::kv::KvNeeds;
 use choral_formats::ModelFile;
 use choral_kernels::matmul::PackedMatrix;
 
@@ -50,7 +51,7 @@ impl PlanOptions {
 }
 
 /// What an engine will take and how it will share it out. Sizes are in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnginePlan {
     /// The arithmetic.
     pub numeric: Numeric,
@@ -60,9 +61,11 @@ pub struct EnginePlan {
     pub step_bytes: u64,
     /// What keys and values are kept as.
     pub kv_types: KvTypes,
-    /// One block of keys and values over all layers.
+    /// Which layers share a block.
+    pub kv_layout: KvLayout,
+    /// One block of keys and values: [`BLOCK_TOKENS`] positions of one group of layers.
     pub kv_block_bytes: u64,
-    /// Blocks of [`BLOCK_TOKENS`] positions.
+    /// Blocks.
     pub num_kv_blocks: usize,
     /// Tokens of the longest sequence, prompt included; it fits in the blocks.
     pub context: usize,
@@ -83,9 +86,27 @@ impl EnginePlan {
             .saturating_mul(self.num_kv_blocks as u64)
     }
 
-    /// Positions of all blocks.
+    /// Positions that all blocks hold, of sequences as long as the context. (Of shorter
+    /// ones they hold fewer, where layers have windows.)
     pub fn kv_tokens(&self) -> usize {
-        self.num_kv_blocks.saturating_mul(BLOCK_TOKENS)
+        let each = self.blocks_of(self.context).max(1);
+        let (num_whole, rest) = (self.num_kv_blocks / each, self.num_kv_blocks % each);
+        let tokens = self.context.next_multiple_of(BLOCK_TOKENS);
+        let rest = self.needs().tokens_in(rest, self.context);
+        num_whole.saturating_mul(tokens).saturating_add(rest)
+    }
+
+    /// The most blocks that a sequence of `tokens` tokens holds at a time.
+    pub fn blocks_of(&self, tokens: usize) -> usize {
+        self.needs().blocks(tokens)
+    }
+
+    fn needs(&self) -> KvNeeds {
+        needs(
+            &self.kv_layout,
+            self.prefill_chunk,
+            self.max_num_batched_tokens,
+        )
     }
 
     /// Weights, steps, keys and values together.
@@ -97,8 +118,13 @@ impl EnginePlan {
 
     /// How many sequences of `tokens` tokens have room at the same time.
     pub fn sequences_of(&self, tokens: usize) -> usize {
-        self.num_kv_blocks / tokens.div_ceil(BLOCK_TOKENS).max(1)
+        self.num_kv_blocks / self.blocks_of(tokens).max(1)
     }
+}
+
+/// What sequences need, in an engine of those limits.
+fn needs(layout: &KvLayout, prefill_chunk: usize, batched_tokens: usize) -> KvNeeds {
+    KvNeeds::new(layout.kinds().to_vec(), prefill_chunk.min(batched_tokens))
 }
 
 impl DecoderSpec {
@@ -121,7 +147,22 @@ impl DecoderSpec {
         (self.num_layers as u64).saturating_mul(layer as u64)
     }
 
-    /// Bytes of one block of keys and values over all layers, as it lies in memory.
+    /// Bytes of the keys and values that a sequence of `tokens` tokens keeps at a time,
+    /// without padding, when it runs up to `step_tokens` of them in a step: a layer with
+    /// a window keeps what a step's tokens see.
+    pub fn kv_sequence_bytes(&self, types: KvTypes, tokens: usize, step_tokens: usize) -> u64 {
+        let kept = |layer: &LayerSpec| match layer.window {
+            None => tokens,
+            Some(window) => tokens.min(window.saturating_add(step_tokens).saturating_sub(1)),
+        };
+        let positions = self.layers.iter().map(|layer| kept(layer) as u64);
+        let position = types.position_bytes(self.num_kv_heads, self.head_dim) as u64;
+        positions
+            .fold(0, u64::saturating_add)
+            .saturating_mul(position)
+    }
+
+    /// Bytes of [`BLOCK_TOKENS`] positions of all layers, as they lie in memory.
     pub fn kv_block_bytes(&self, types: KvTypes) -> u64 {
         let layer = types.block_bytes(self.num_kv_heads, self.head_dim);
         (self.num_layers as u64).saturating_mul(layer as u64)
@@ -193,7 +234,10 @@ impl DecoderSpec {
 
         let context = options.context.unwrap_or(self.max_context);
         let kv_types = options.kv_types(numeric);
-        let kv_block_bytes = self.kv_block_bytes(kv_types);
+        let kv_layout = KvLayout::new(self, context);
+        let kv_block_bytes = kv_layout.block_bytes(self, kv_types);
+        let prefill_chunk = options.prefill_chunk.unwrap_or(max_num_batched_tokens);
+        let needs = needs(&kv_layout, prefill_chunk, max_num_batched_tokens);
         let spare = left.checked_sub(step_bytes);
         let spare = spare.ok_or(ModelError::StepMemory {
             needed: step_bytes,
@@ -202,16 +246,16 @@ impl DecoderSpec {
             left,
         })?;
         let kv_bytes = options.kv_bytes.unwrap_or(spare / 2);
-        let useful = max_num_seqs.saturating_mul(context.div_ceil(BLOCK_TOKENS));
+        let useful = max_num_seqs.saturating_mul(needs.blocks(context));
         let most = useful.min(u32::MAX as usize);
         let num_kv_blocks = (kv_bytes / kv_block_bytes).min(most as u64) as usize;
 
-        let kv_tokens = num_kv_blocks * BLOCK_TOKENS;
+        let longest = needs.tokens_in(num_kv_blocks, context);
         let needed = options.context.unwrap_or(BLOCK_TOKENS.min(context));
-        if kv_tokens < needed {
+        if longest < needed {
             return Err(ModelError::KvBudget {
                 budget: kv_bytes,
-                found: kv_tokens,
+                found: longest,
                 needed,
             });
         }
@@ -223,8 +267,7 @@ impl DecoderSpec {
             });
         }
         if options.max_num_seqs.is_none() {
-            let tokens = context.min(kv_tokens).min(TOKENS_OF_A_SEQUENCE);
-            let fit = num_kv_blocks / tokens.div_ceil(BLOCK_TOKENS);
+            let fit = num_kv_blocks / needs.blocks(longest.min(TOKENS_OF_A_SEQUENCE));
             max_num_seqs = max_num_seqs.min(fit.max(1));
         }
         Ok(EnginePlan {
@@ -232,13 +275,14 @@ impl DecoderSpec {
             weight_bytes,
             step_bytes,
             kv_types,
+            kv_layout,
             kv_block_bytes,
             num_kv_blocks,
-            context: context.min(kv_tokens),
-            context_cut_to_memory: kv_tokens < context,
+            context: longest,
+            context_cut_to_memory: longest < context,
             max_num_seqs,
             max_num_batched_tokens,
-            prefill_chunk: options.prefill_chunk.unwrap_or(max_num_batched_tokens),
+            prefill_chunk,
         })
     }
 

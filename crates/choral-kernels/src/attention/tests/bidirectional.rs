@@ -51,12 +51,14 @@ fn run(case: &Case, isa: Isa, threads: usize, sequences: &[Sequence]) -> Vec<Vec
         v.extend(&s.v);
     }
     let block_ids: Vec<u32> = (0..blocks).rev().collect();
+    let first_blocks = vec![0; sequences.len()];
     let mut memory =
         KvMemory::new(case.types, blocks as usize, case.kv_heads, case.dim).expect("memory");
     fill_with_nan(&mut memory);
     let rows = Rows {
         positions: &positions,
         cu_tokens: &cu_tokens,
+        first_blocks: &first_blocks,
         cu_blocks: &cu_blocks,
         block_ids: &block_ids,
     };

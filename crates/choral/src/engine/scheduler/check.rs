@@ -20,21 +20,31 @@ impl Scheduler {
         }
         for id in &self.waiting {
             let sequence = &self.slab[*id];
-            if sequence.num_computed > 0 || !sequence.table.blocks().is_empty() {
+            if sequence.num_computed > 0 || !sequence.table.columns().is_empty() {
                 return Err(format!("{sequence:?} waits and holds blocks"));
             }
         }
         for id in &self.running {
             let sequence = &self.slab[*id];
-            let room = sequence.table.blocks().len() * BLOCK_TOKENS;
+            let computed = sequence.num_computed;
             if sequence.num_to_run() == 0 {
                 return Err(format!("{sequence:?} has nothing to run"));
             }
-            if sequence.num_computed > room {
+            if computed > sequence.table.room() {
                 return Err(format!("{sequence:?} has lost blocks"));
             }
-            if sequence.num_to_run() > 1 && sequence.len() > room {
-                return Err(format!("{sequence:?} was admitted without all its blocks"));
+            for (&kind, column) in self.needs.kinds().iter().zip(sequence.table.columns()) {
+                if column.first() != kind.first_block(computed) {
+                    return Err(format!("{sequence:?} holds too much or too little"));
+                }
+                let most = kind.most_blocks(usize::MAX, self.needs.step_tokens());
+                if column.end() - column.first() > most {
+                    return Err(format!("{sequence:?} holds more than was planned"));
+                }
+                let room = column.end() * BLOCK_TOKENS;
+                if kind.window.is_none() && sequence.num_to_run() > 1 && sequence.len() > room {
+                    return Err(format!("{sequence:?} was admitted without all its blocks"));
+                }
             }
         }
         Ok(())

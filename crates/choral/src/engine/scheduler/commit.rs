@@ -25,8 +25,9 @@ impl Scheduler {
                 prompt: &sequence.prompt,
                 output: &sequence.output,
             };
-            self.ledger
-                .seal(&mut sequence.table, tokens, sequence.num_computed);
+            let (table, num_computed) = (&mut sequence.table, sequence.num_computed);
+            self.ledger.seal(table, tokens, num_computed);
+            self.ledger.slide(table, num_computed);
             if !row.completes {
                 continue;
             }
@@ -119,7 +120,7 @@ impl Scheduler {
         if has_slot {
             child.table = self.ledger.fork(&parent.table);
             child.num_computed = parent.num_computed;
-            child.reserve();
+            child.reserve(&self.ledger);
         }
         let request = child.request;
         let id = self.slab.insert(child);

@@ -13,10 +13,12 @@
 //!   sequences. A step has at most `max_num_batched_tokens` tokens of at most
 //!   `max_num_seqs` sequences.
 //! - **A sequence gets the blocks for all its tokens when it is admitted**, and
-//!   one at a time while it decodes. So only decoding can run out of blocks.
-//! - **Then the youngest gives way**: its blocks are freed, its tokens kept, and
-//!   it waits to be computed again. Rows are placed by age and victims are picked
-//!   by youth, so a victim never has a row in the step that preempts it.
+//!   one at a time while it decodes. Of windowed layers it gets as many as it can need
+//!   at a time, and gives up those that it has passed before it asks for others.
+//! - **When blocks run out, the youngest gives way**: its blocks are freed, its tokens
+//!   kept, and it waits to be computed again. Room is made by age, before anything is
+//!   placed, and victims are picked by youth, so a victim never has a row in the step
+//!   that preempts it.
 //! - **One prompt, `n` answers**: the prompt is computed once. At its end all
 //!   answers draw from the same logits, and share its blocks until they write.
 
@@ -32,14 +34,14 @@ mod tests;
 pub(crate) use sequence::{Finish, RequestId, Rules, Sequence};
 pub(crate) use step::{Admission, Committed, Draw, Ended, ScheduledRow, ScheduledStep, SeqId};
 
-use super::batch::{BLOCK_TOKENS, Batch};
-use crate::kv::{BlockLedger, BlockTable, OutOfBlocks, blocks_for};
+use super::batch::{BLOCK_TOKENS, Batch, KvKind};
+use crate::kv::{BlockLedger, BlockTable, KvNeeds, OutOfBlocks};
 use sequence::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// The scheduler's limits, all at least 1.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct SchedulerConfig {
     /// Sequences in one step.
     pub(crate) max_num_seqs: usize,
@@ -52,7 +54,17 @@ pub(crate) struct SchedulerConfig {
     pub(crate) max_prompt_logit_rows: usize,
     /// Blocks in the KV pool.
     pub(crate) num_blocks: u32,
+    /// What the model's layers keep; at least one kind.
+    pub(crate) kinds: Vec<KvKind>,
     pub(crate) prefix_caching: bool,
+}
+
+impl SchedulerConfig {
+    /// What sequences need of the pool.
+    pub(crate) fn needs(&self) -> KvNeeds {
+        let step_tokens = self.prefill_chunk.min(self.max_num_batched_tokens);
+        KvNeeds::new(self.kinds.clone(), step_tokens)
+    }
 }
 
 /// A request that the whole pool could not hold.
@@ -76,6 +88,7 @@ pub(crate) struct SchedulerTotals {
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     config: SchedulerConfig,
+    needs: KvNeeds,
     ledger: BlockLedger,
     slab: Slab,
     /// A request's live sequences. Before its prompt is computed there is one.
@@ -91,9 +104,11 @@ pub(crate) struct Scheduler {
 
 impl Scheduler {
     pub(crate) fn new(config: SchedulerConfig) -> Self {
+        let needs = config.needs();
         Self {
+            ledger: BlockLedger::new(needs.clone(), config.num_blocks, config.prefix_caching),
+            needs,
             config,
-            ledger: BlockLedger::new(config.num_blocks, config.prefix_caching),
             slab: Slab::default(),
             requests: HashMap::new(),
             running: Vec::new(),
@@ -114,7 +129,7 @@ impl Scheduler {
         rules: Rules,
     ) -> Result<(), TooManyBlocks> {
         assert!(!prompt.is_empty(), "callers refuse empty prompts");
-        let needed = rules.blocks_needed(prompt.len());
+        let needed = self.needs.blocks(rules.most_computed(prompt.len()));
         let available = self.ledger.num_blocks();
         if needed > available {
             return Err(TooManyBlocks { needed, available });
@@ -144,44 +159,63 @@ impl Scheduler {
     pub(crate) fn schedule(&mut self, batch: &mut Batch, step: &mut ScheduledStep) {
         batch.clear();
         step.clear();
-        let needed = |&id: &SeqId| self.slab[id].blocks_needed();
-        let num_blocks = self.running.iter().map(needed).sum();
-        batch.block_ids.reserve(num_blocks);
+        self.reserve_tables(batch);
+        self.make_room(batch, step);
         self.place_decoding(batch, step);
         self.place_prefilling(batch, step);
         self.admit(batch, step);
     }
 
-    /// Rows with one token to run, oldest first.
-    fn place_decoding(&mut self, batch: &mut Batch, step: &mut ScheduledStep) {
-        let mut at = 0;
-        while at < self.running.len() && self.budget(batch) > 0 {
-            let id = self.running[at];
-            if self.slab[id].num_to_run() == 1 {
-                if self.make_room(id, batch, step).is_err() {
-                    // It was the youngest itself, so nobody comes after it.
-                    return;
-                }
-                self.place(id, 1, batch, step);
+    /// Makes room in the batch's memory for all that those that run may come to hold.
+    fn reserve_tables(&self, batch: &mut Batch) {
+        let mut tables = batch.tables.as_mut_slice();
+        for (kind, &KvKind { groups, .. }) in self.needs.kinds().iter().enumerate() {
+            let most = |&id: &SeqId| self.needs.most_blocks(kind, self.slab[id].most_computed());
+            let num_blocks = self.running.iter().map(most).sum();
+            let (own, others) = tables.split_at_mut(groups);
+            for table in own {
+                table.block_ids.reserve(num_blocks);
             }
-            at += 1;
+            tables = others;
         }
     }
 
-    /// Makes the next position of `id` writable, preempting from the youngest on
-    /// until there is a block for it.
-    fn make_room(
+    /// Makes what runs in this step writable, by age, preempting from the youngest on
+    /// where blocks run out.
+    fn make_room(&mut self, batch: &mut Batch, step: &mut ScheduledStep) {
+        let decodes = |id: &&SeqId| self.slab[**id].num_to_run() == 1;
+        let num_decoding = self.running.iter().filter(decodes).count();
+        let mut prefill_budget = self.config.max_num_batched_tokens - num_decoding;
+        let mut at = 0;
+        while at < self.running.len() {
+            let id = self.running[at];
+            at += 1;
+            let mut len = self.slab[id].num_to_run();
+            if len > 1 {
+                len = len.min(self.config.prefill_chunk).min(prefill_budget);
+                prefill_budget -= len;
+            }
+            if len > 0 && self.make_writable(id, len, batch, step).is_err() {
+                // It was the youngest itself, so nobody comes after it.
+                return;
+            }
+        }
+    }
+
+    /// Makes the next `len` positions of `id` writable, preempting from the youngest on
+    /// until there are blocks for them.
+    fn make_writable(
         &mut self,
         id: SeqId,
+        len: usize,
         batch: &mut Batch,
         step: &mut ScheduledStep,
     ) -> Result<(), OutOfBlocks> {
         loop {
             let sequence = &mut self.slab[id];
-            let position = sequence.num_computed;
-            let made = self.ledger.make_writable(&mut sequence.table, position);
-            if let Ok(copy) = made {
-                batch.copies.extend(copy);
+            let positions = sequence.num_computed..sequence.num_computed + len;
+            let (table, copies) = (&mut sequence.table, &mut batch.copies);
+            if self.ledger.make_writable(table, positions, copies).is_ok() {
                 return Ok(());
             }
             let victim = self.running.pop().expect("`id` runs");
@@ -193,13 +227,23 @@ impl Scheduler {
         }
     }
 
+    /// Rows with one token to run, oldest first.
+    fn place_decoding(&mut self, batch: &mut Batch, step: &mut ScheduledStep) {
+        for at in 0..self.running.len() {
+            let id = self.running[at];
+            if self.slab[id].num_to_run() == 1 && self.budget(batch) > 0 {
+                self.place(id, 1, batch, step);
+            }
+        }
+    }
+
     /// Chunks of sequences that are on their way to their last token.
     fn place_prefilling(&mut self, batch: &mut Batch, step: &mut ScheduledStep) {
         for at in 0..self.running.len() {
             let id = self.running[at];
             // Those with one token to run were placed above, or the budget is spent.
             if self.slab[id].num_to_run() > 1 {
-                let len = self.chunk(id, batch, step);
+                let len = self.chunk(id, batch, step).min(self.slab[id].room());
                 self.place(id, len, batch, step);
             }
         }
@@ -225,7 +269,7 @@ impl Scheduler {
                 });
             }
             self.insert_running(id);
-            let len = self.chunk(id, batch, step);
+            let len = self.chunk(id, batch, step).min(self.slab[id].room());
             self.place(id, len, batch, step);
         }
     }
@@ -268,7 +312,7 @@ impl Scheduler {
         };
         sequence.table = table;
         sequence.num_computed = num_cached;
-        sequence.reserve();
+        sequence.reserve(&self.ledger);
         if readable > 0 && self.ledger.caches_prefixes() {
             self.totals.prefix_query_tokens += sequence.len() as u64;
             self.totals.prefix_hit_tokens += num_cached as u64;
@@ -280,7 +324,7 @@ impl Scheduler {
     /// compute. Then waiting saves more than it costs: rows of a batch job that
     /// share an instruction find it in the cache, instead of computing it side by
     /// side in their first step.
-    fn is_being_computed(&self, id: SeqId, readable: usize) -> bool {
+    fn is_being_computed(&mut self, id: SeqId, readable: usize) -> bool {
         if !self.ledger.caches_prefixes() || readable < BLOCK_TOKENS {
             return false;
         }
@@ -332,8 +376,9 @@ impl Scheduler {
         let sequence = &self.slab[id];
         let start = sequence.num_computed;
         let end = start + len;
-        let blocks = &sequence.table.blocks()[..blocks_for(end)];
-        let first = batch.push_row(sequence.tokens().pieces(start..end), start, blocks);
+        let first = batch.push_row(sequence.tokens().pieces(start..end), start);
+        self.ledger
+            .write_row(&sequence.table, end, &mut batch.tables);
 
         let (from, to) = sequence.prompt_logits_owed();
         let (from, to) = (from.max(start), to.min(end));

@@ -2,7 +2,7 @@
 
 use super::SeqId;
 use crate::engine::request::{FinishReason, StopReason};
-use crate::kv::{BlockTable, Tokens, blocks_for};
+use crate::kv::{BlockLedger, BlockTable, Tokens};
 use std::sync::Arc;
 
 /// The engine's own name for a request; the caller's may not be unique.
@@ -44,10 +44,10 @@ impl Finish {
 }
 
 impl Rules {
-    /// Blocks that one answer may come to hold. Its last token is drawn but never
-    /// computed, so it needs none.
-    pub(crate) fn blocks_needed(&self, prompt_len: usize) -> usize {
-        blocks_for(prompt_len + self.max_new_tokens.saturating_sub(1))
+    /// Positions that one answer may come to compute: the last token is drawn, and
+    /// never computed.
+    pub(crate) fn most_computed(&self, prompt_len: usize) -> usize {
+        prompt_len + self.max_new_tokens.saturating_sub(1)
     }
 
     /// Whether `token` ends an answer that had `num_before` tokens before it.
@@ -118,15 +118,21 @@ impl Sequence {
     }
 
     /// Makes room for all that it may come to hold: steps do not allocate for it.
-    pub(super) fn reserve(&mut self) {
+    pub(super) fn reserve(&mut self, ledger: &BlockLedger) {
         let to_come = self.rules.max_new_tokens.saturating_sub(self.output.len());
         self.output.reserve_exact(to_come);
-        self.table.reserve(self.blocks_needed());
+        let most = self.most_computed();
+        ledger.reserve(&mut self.table, most);
     }
 
-    /// Blocks that it may come to hold.
-    pub(super) fn blocks_needed(&self) -> usize {
-        self.rules.blocks_needed(self.prompt.len())
+    /// Positions that it may come to compute.
+    pub(super) fn most_computed(&self) -> usize {
+        self.rules.most_computed(self.prompt.len())
+    }
+
+    /// How many of its next tokens it has blocks for.
+    pub(super) fn room(&self) -> usize {
+        self.table.room() - self.num_computed
     }
 
     /// Order of service: by age, then by choice.

@@ -178,6 +178,7 @@ pub struct EncoderStep {
     token_ids: Vec<u32>,
     positions: Vec<u32>,
     cu_tokens: Vec<u32>,
+    first_blocks: Vec<u32>,
     cu_blocks: Vec<u32>,
     block_ids: Vec<u32>,
 }
@@ -189,6 +190,7 @@ impl EncoderStep {
             &mut self.token_ids,
             &mut self.positions,
             &mut self.cu_tokens,
+            &mut self.first_blocks,
             &mut self.cu_blocks,
             &mut self.block_ids,
         ];
@@ -211,6 +213,7 @@ impl EncoderStep {
         self.cu_tokens.push(self.token_ids.len() as u32);
         let block = self.block_ids.len() as u32;
         let needed = token_ids.len().div_ceil(BLOCK_TOKENS) as u32;
+        self.first_blocks.push(0);
         self.block_ids.extend(block..block + needed);
         self.cu_blocks.push(block + needed);
         first..self.token_ids.len()
@@ -293,6 +296,7 @@ impl Encoder {
         let rows = Rows {
             positions: &step.positions,
             cu_tokens: &step.cu_tokens,
+            first_blocks: &step.first_blocks,
             cu_blocks: &step.cu_blocks,
             block_ids: &step.block_ids,
         };

@@ -125,6 +125,119 @@ fn smaller_caches_hold_more_tokens() {
     assert_eq!(tokens(q8, Some(KvType::F32)), (768 * 324, 401 * 16));
 }
 
+/// Layers that take turns: `window` in all but every `every`th.
+fn set_windows(spec: &mut DecoderSpec, window: usize, every: usize) {
+    let windows = (1..=spec.num_layers).map(|layer| Some(window).filter(|_| layer % every != 0));
+    spec.set_windows(windows);
+}
+
+/// Gemma 3 1B, from its published `config.json`, as far as memory goes.
+fn gemma3_1b() -> DecoderSpec {
+    let mut spec = qwen25_half_billion();
+    spec.num_layers = 26;
+    spec.layers = vec![spec.layers[0]; 26];
+    spec.num_heads = 4;
+    spec.num_kv_heads = 1;
+    spec.head_dim = 256;
+    set_windows(&mut spec, 512, 6);
+    spec
+}
+
+#[test]
+fn gemma3_1b_keeps_less_than_a_fifth_of_a_long_context() {
+    let mut spec = gemma3_1b();
+    let options = PlanOptions {
+        context: Some(32_768),
+        max_num_seqs: Some(4),
+        max_num_batched_tokens: Some(512),
+        ..PlanOptions::default()
+    };
+    let with = plan(&spec, &options, 64 * GIB);
+    // 22 layers with windows and 4 without: groups of two. Keys and values of one head,
+    // 16 positions of 256 numbers of 2 bytes.
+    assert_eq!(with.kv_block_bytes, 2 * 2 * 16 * 256 * 2);
+    // 2 groups of 2048 blocks; 11 of those in which 512 tokens of a step and 511 before
+    // them lie, wherever they begin: 64 and one.
+    assert_eq!(with.blocks_of(32_768), 2 * 2048 + 11 * 65);
+    assert_eq!(with.num_kv_blocks, 4 * 4811);
+    assert_eq!(with.sequences_of(32_768), 4);
+    assert_eq!(with.kv_tokens(), 4 * 32_768);
+    // Below a window, all layers hold all.
+    assert_eq!(with.blocks_of(256), 13 * 16);
+    let f16 = KvTypes::both(KvType::F16);
+    // A token's keys and values are 1024 bytes in each layer.
+    let kept = spec.kv_sequence_bytes(f16, 32_768, 512);
+    assert_eq!(kept, (4 * 32_768 + 22 * 1023) * 1024);
+
+    spec.set_windows([None; 26]);
+    let without = plan(&spec, &options, 64 * GIB);
+    assert_eq!(without.kv_block_bytes, 26 * 2 * 16 * 256 * 2);
+    assert_eq!(without.num_kv_blocks, 4 * 2048);
+    let whole = spec.kv_sequence_bytes(f16, 32_768, 512);
+    assert_eq!(whole, 26 * 32_768 * 1024);
+    // 158 MB a sequence, of 872.
+    assert_eq!(with.kv_bytes() / 4, 4811 * 32_768);
+    assert_eq!(without.kv_bytes() / 4, 2048 * 26 * 16_384);
+}
+
+#[test]
+fn gpt_oss_20b_keeps_half_and_a_little() {
+    let mut spec = qwen25_half_billion();
+    spec.num_kv_heads = 8;
+    set_windows(&mut spec, 128, 2);
+    let options = PlanOptions {
+        context: Some(8192),
+        max_num_seqs: Some(8),
+        prefill_chunk: Some(256),
+        ..PlanOptions::default()
+    };
+    let plan = plan(&spec, &options, 64 * GIB);
+    // Twelve layers in a block. 256 tokens of a step and 127 before them: 24 blocks and
+    // one.
+    assert_eq!(plan.kv_block_bytes, 12 * 2 * 16 * 8 * 64 * 2);
+    assert_eq!(plan.blocks_of(8192), 512 + 25);
+    assert_eq!(plan.num_kv_blocks, 8 * 537);
+}
+
+#[test]
+fn a_model_of_windows_alone_has_room_for_any_context() {
+    let mut spec = qwen25_half_billion();
+    spec.set_windows([Some(4096); 24]);
+    // 512 tokens of a step and 4095 before them lie in 289 blocks: 56.8 MB.
+    let block = spec.kv_block_bytes(KvTypes::both(KvType::F16));
+    let options = PlanOptions {
+        kv_bytes: Some(289 * block),
+        max_num_batched_tokens: Some(512),
+        ..PlanOptions::default()
+    };
+    let fits = plan(&spec, &options, 16 * GIB);
+    assert_eq!((fits.context, fits.context_cut_to_memory), (32_768, false));
+    assert_eq!(fits.sequences_of(32_768), 1);
+    // One less, and the context is what all positions of a sequence fit.
+    let options = PlanOptions {
+        kv_bytes: Some(288 * block),
+        ..options
+    };
+    let cut = plan(&spec, &options, 16 * GIB);
+    assert_eq!((cut.context, cut.context_cut_to_memory), (288 * 16, true));
+}
+
+#[test]
+fn a_window_as_long_as_the_context_is_none() {
+    let mut spec = gemma3_1b();
+    let options = |context| PlanOptions {
+        context: Some(context),
+        ..PlanOptions::default()
+    };
+    let groups = |spec: &DecoderSpec, context| {
+        let plan = plan(spec, &options(context), 64 * GIB);
+        plan.kv_layout.num_groups()
+    };
+    assert_eq!([groups(&spec, 512), groups(&spec, 513)], [1, 13]);
+    spec.set_windows([Some(100); 26]);
+    assert_eq!([groups(&spec, 100), groups(&spec, 101)], [1, 1]);
+}
+
 #[test]
 fn a_plan_stays_within_its_memory() {
     let spec = qwen25_half_billion();

@@ -371,7 +371,7 @@ fn a_failed_step_ends_its_sequences_and_no_others() {
     assert_eq!(ended, expected, "the answer that was to split off, too");
     driver.scheduler.check_integrity().expect("integrity");
     driver.run();
-    assert_eq!(driver.results[1], driver.specs[1].expected());
+    assert_eq!(driver.results[1], driver.expected(1));
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn a_failed_draw_ends_its_answer_and_no_other() {
     }
     driver.scheduler.check_integrity().expect("integrity");
     driver.run();
-    let expected = driver.specs[0].expected();
+    let expected = driver.expected(0);
     for choice in [1, 2] {
         assert_eq!(
             driver.results[0].answers[&choice],
@@ -433,6 +433,6 @@ fn an_abort_frees_what_is_not_shared() {
     driver.run();
     assert_eq!(
         driver.results[0].answers[&0],
-        driver.specs[0].expected().answers[&0]
+        driver.expected(0).answers[&0]
     );
 }

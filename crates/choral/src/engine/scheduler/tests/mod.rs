@@ -2,11 +2,12 @@
 
 mod claims;
 mod properties;
+mod windows;
 
 use super::*;
 use crate::engine::batch::{Executor, StepResult};
 use crate::engine::request::{FinishReason, PositionLogprobs};
-use crate::engine::testing::{FakeExecutor, fake_hidden_l2, fake_logits};
+use crate::engine::testing::{FakeExecutor, fake_hidden_l2_of, fake_logits_of};
 use crate::sampling::{
     SampleContext, Sampled, Sampler, SamplerScratch, SamplingParams, position_logprobs,
 };
@@ -75,7 +76,8 @@ impl Spec {
     }
 
     /// What this request must bring, computed without a scheduler or blocks.
-    fn expected(&self) -> Results {
+    fn expected(&self, kinds: &[KvKind]) -> Results {
+        let fake_logits = |tokens: &[u32], vocab| fake_logits_of(kinds, tokens, vocab);
         let mut results = Results::default();
         for choice in 0..self.n {
             let answer = results.answers.entry(choice).or_default();
@@ -109,7 +111,7 @@ impl Spec {
                 .collect();
         }
         if self.diagnostics {
-            results.hidden_l2 = fake_hidden_l2(&self.prompt);
+            results.hidden_l2 = fake_hidden_l2_of(kinds, &self.prompt);
         }
         results
     }
@@ -147,11 +149,12 @@ struct Driver {
 
 impl Driver {
     fn new(config: SchedulerConfig) -> Self {
+        let executor = FakeExecutor::new(config.num_blocks as usize, VOCAB);
         Self {
+            scheduler: Scheduler::new(config.clone()),
+            executor: executor.with_kinds(config.kinds.clone()),
+            batch: Batch::new(config.needs().num_groups()),
             config,
-            scheduler: Scheduler::new(config),
-            executor: FakeExecutor::new(config.num_blocks as usize, VOCAB),
-            batch: Batch::default(),
             step: ScheduledStep::default(),
             result: StepResult::default(),
             specs: Vec::new(),
@@ -268,9 +271,14 @@ impl Driver {
     }
 
     fn check_results(&self) {
-        for (spec, results) in self.specs.iter().zip(&self.results) {
-            assert_eq!(*results, spec.expected(), "together = alone, for {spec:?}");
+        for (at, spec) in self.specs.iter().enumerate() {
+            let (got, want) = (&self.results[at], self.expected(at));
+            assert_eq!(*got, want, "together = alone, for {spec:?}");
         }
+    }
+
+    fn expected(&self, request: usize) -> Results {
+        self.specs[request].expected(&self.config.kinds)
     }
 }
 
@@ -281,6 +289,7 @@ fn config() -> SchedulerConfig {
         prefill_chunk: 32,
         max_prompt_logit_rows: 16,
         num_blocks: 64,
+        kinds: vec![KvKind::WHOLE],
         prefix_caching: true,
     }
 }

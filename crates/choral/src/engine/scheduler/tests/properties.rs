@@ -57,35 +57,52 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Layers without windows, with windows, and both; windows shorter than a block, as
+/// long, and longer, and such as end inside of one.
+fn any_kinds() -> impl Strategy<Value = Vec<KvKind>> {
+    let window = || 1..50_usize;
+    let groups = || 1..4_usize;
+    let whole = |groups| KvKind {
+        window: None,
+        groups,
+    };
+    let windowed = |(window, groups)| KvKind {
+        window: Some(window),
+        groups,
+    };
+    prop_oneof![
+        2 => Just(vec![KvKind::WHOLE]),
+        2 => window().prop_map(move |window| vec![windowed((window, 1))]),
+        3 => (groups(), (window(), groups())).prop_map(move |(g, w)| vec![whole(g), windowed(w)]),
+        1 => (window(), window()).prop_map(move |(a, b)| {
+            vec![windowed((a, 1)), windowed((a + b, 2))]
+        }),
+        1 => (groups(), window(), window()).prop_map(move |(g, a, b)| {
+            vec![whole(g), windowed((a, 1)), windowed((a + b, 1))]
+        }),
+    ]
+}
+
 fn any_config() -> impl Strategy<Value = SchedulerConfig> {
-    // The largest spec needs 8 blocks: (64 + 11 + 39 - 1) tokens.
-    (
-        1..7_usize,
-        0..60_usize,
-        1..40_usize,
-        1..20_usize,
-        8..40_u32,
-        any::<bool>(),
-    )
-        .prop_map(
-            |(
-                max_num_seqs,
-                more_tokens,
-                prefill_chunk,
-                max_prompt_logit_rows,
-                num_blocks,
-                cache,
-            )| {
-                SchedulerConfig {
-                    max_num_seqs,
-                    max_num_batched_tokens: max_num_seqs + more_tokens,
-                    prefill_chunk,
-                    max_prompt_logit_rows,
-                    num_blocks,
-                    prefix_caching: cache,
-                }
-            },
-        )
+    let limits = (1..7_usize, 0..60_usize, 1..40_usize, 1..20_usize);
+    let memory = (any_kinds(), 0..32_usize, any::<bool>());
+    (limits, memory).prop_map(|(limits, memory)| {
+        let (max_num_seqs, more_tokens, prefill_chunk, max_prompt_logit_rows) = limits;
+        let (kinds, more_blocks, prefix_caching) = memory;
+        let mut config = SchedulerConfig {
+            max_num_seqs,
+            max_num_batched_tokens: max_num_seqs + more_tokens,
+            prefill_chunk,
+            max_prompt_logit_rows,
+            num_blocks: 0,
+            kinds,
+            prefix_caching,
+        };
+        // The largest spec has 64 + 11 + 39 - 1 tokens; then, 8 blocks of each group.
+        let (needs, more) = (config.needs(), more_blocks * config.needs().num_groups());
+        config.num_blocks = (needs.blocks(113) + more) as u32;
+        config
+    })
 }
 
 proptest! {
@@ -133,7 +150,7 @@ proptest! {
         driver.run();
         for (at, spec) in driver.specs.iter().enumerate() {
             let id = RequestId(at as u64);
-            let expected = spec.expected();
+            let expected = driver.expected(at);
             for choice in 0..spec.n {
                 let full = &expected.answers[&choice];
                 let got = driver.results[at].answers.get(&choice);
