@@ -9,7 +9,7 @@ use choral::convert::{Choice, ConvertError, Divergence, Mixture, Plan, divergenc
 use choral::engine::batch::{BLOCK_TOKENS, Batch, BlockId, Executor, StepResult};
 use choral::exec::{Compute, CpuExecutor};
 use choral::machine::Isa;
-use choral::model::{Model, Numeric};
+use choral::model::{KvLayout, Model, Numeric};
 use choral_formats::gguf::Gguf;
 use choral_formats::{Dtype, ModelFile, TensorSource};
 use std::ops::ControlFlow;
@@ -133,7 +133,8 @@ fn executor(path: &Path, blocks: usize) -> CpuExecutor {
     let compute = Compute::new(Isa::detect(), 2);
     let model = Model::load(&file, Numeric::F32, None, &compute).expect("a good model");
     let types = Numeric::F32.kv_types();
-    CpuExecutor::with_kv_types(Arc::new(model), compute, blocks, types).expect("memory")
+    let layout = KvLayout::whole(model.spec());
+    CpuExecutor::with_layout(Arc::new(model), compute, blocks, types, layout).expect("memory")
 }
 
 fn last_logits(path: &Path, ids: &[u32]) -> Vec<f32> {
@@ -142,7 +143,9 @@ fn last_logits(path: &Path, ids: &[u32]) -> Vec<f32> {
     let mut batch = Batch::default();
     batch.clear();
     let blocks: Vec<BlockId> = (0..blocks as u32).map(BlockId).collect();
-    batch.push_row([ids, &[]], 0, &blocks);
+    batch.push_row([ids, &[]], 0);
+    batch.tables[0].block_ids = blocks;
+    batch.tables[0].end_row(0);
     batch.logit_tokens.push(ids.len() as u32 - 1);
     let mut result = StepResult::default();
     executor.forward(&batch, &mut result).expect("a step");

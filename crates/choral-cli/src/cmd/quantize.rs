@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use choral::convert::{Choice, ConvertError, Divergence, Mixture, Plan, divergence};
 use choral::exec::{Compute, CpuExecutor};
 use choral::machine::{Isa, Machine};
-use choral::model::{Hyper, Model, Numeric};
+use choral::model::{Hyper, KvLayout, Model, Numeric};
 use choral::text::{EncodeOptions, Tokenizer};
 use choral_formats::{Dtype, ModelFile, TensorInfo, quantize};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -300,11 +300,10 @@ fn executor(file: &Arc<ModelFile>, numeric: Numeric, threads: usize) -> Result<C
     let context = Some(Divergence::CONTEXT);
     let model = Arc::new(Model::load(file, numeric, context, &compute)?);
     let types = numeric.kv_types();
-    Ok(CpuExecutor::with_kv_types(
-        model,
-        compute,
-        Divergence::BLOCKS,
-        types,
+    let layout = KvLayout::whole(model.spec());
+    let blocks = Divergence::BLOCKS;
+    Ok(CpuExecutor::with_layout(
+        model, compute, blocks, types, layout,
     )?)
 }
 

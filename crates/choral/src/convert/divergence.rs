@@ -50,6 +50,9 @@ pub enum DivergenceError {
     /// A token that the models do not have.
     #[error("token {0} is outside the vocabulary")]
     Token(u32),
+    /// A model's cache is of groups of layers: it was made for longer texts.
+    #[error("expected a cache of one group of layers, found {0}")]
+    Groups(usize),
     /// A model's cache is too small.
     #[error("expected a cache of {expected} blocks, found {found}")]
     Cache {
@@ -72,8 +75,8 @@ impl Divergence {
 /// is given, the others are predicted.
 ///
 /// # Errors
-/// If the models have different vocabularies, a cache of less than
-/// [`Divergence::BLOCKS`], or the text is too short.
+/// If the models have different vocabularies, a cache that is not one group of layers
+/// (`KvLayout::whole`) with [`Divergence::BLOCKS`], or the text is too short.
 pub fn divergence(
     source: &mut dyn Executor,
     result: &mut dyn Executor,
@@ -93,6 +96,12 @@ pub fn divergence(
     if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
         return Err(DivergenceError::Token(token));
     }
+    for executor in [&*source, &*result] {
+        let groups = executor.kv_kinds().iter().map(|kind| kind.groups).sum();
+        if groups != 1 {
+            return Err(DivergenceError::Groups(groups));
+        }
+    }
     let found = source.num_blocks().min(result.num_blocks());
     if found < Divergence::BLOCKS {
         let expected = Divergence::BLOCKS;
@@ -108,7 +117,9 @@ pub fn divergence(
             let end = (start + STEP).min(window.len() - 1);
             batch.clear();
             let held = end.div_ceil(BLOCK_TOKENS);
-            batch.push_row([&window[start..end], &[]], start, &blocks[..held]);
+            batch.push_row([&window[start..end], &[]], start);
+            batch.tables[0].block_ids.extend_from_slice(&blocks[..held]);
+            batch.tables[0].end_row(0);
             batch.logit_tokens.extend(0..(end - start) as u32);
             source.forward(&batch, &mut a)?;
             result.forward(&batch, &mut b)?;
