@@ -215,7 +215,7 @@ fn an_encoders_vectors_do_not_depend_on_the_batch() {
 
 #[test]
 fn a_decoders_vectors_are_its_hidden_states_and_do_not_depend_on_the_batch() {
-    for model in ["qwen3", "gpt2"] {
+    for model in ["qwen3", "gpt2", "gemma3_text", "mixtral"] {
         let values = read(&golden(model).join("golden.json"));
         let prompts = values["prompts"].as_object().expect("prompts");
         let texts: Vec<Vec<u32>> = prompts.values().map(|p| ids(&p["ids"])).collect();

@@ -1,6 +1,5 @@
 //! The module's invariants, for tests and for debug builds that go idle.
 
-use super::prefix::NodeId;
 use super::{BlockLedger, BlockTable};
 use crate::engine::batch::BlockId;
 use std::collections::HashSet;
@@ -91,7 +90,7 @@ impl BlockLedger {
             let parent = prefix.parent(node);
             node = parent.ok_or_else(|| format!("{table:?} has a part that has no name"))?;
         }
-        if node == NodeId::ROOT {
+        if node.is_root() {
             Ok(())
         } else {
             Err(format!("{table:?} ends its cached part under a wrong name"))

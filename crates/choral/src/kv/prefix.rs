@@ -21,11 +21,21 @@ pub(super) type BlockTokens = [u32; BLOCK_TOKENS];
 /// Names a prefix of full blocks. May be used again when no table, stack or child
 /// knows it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct NodeId(u32);
+pub(super) struct NodeId(u64);
 
 impl NodeId {
     /// The empty prefix.
-    pub(super) const ROOT: Self = Self(u32::MAX);
+    pub(super) const ROOT: Self = Self::root(0);
+
+    /// An empty prefix, of which there may be several. They count from the end, nodes
+    /// from the beginning.
+    const fn root(number: u64) -> Self {
+        Self(u64::MAX - number)
+    }
+
+    pub(super) fn is_root(self) -> bool {
+        self.0 > u64::MAX / 2
+    }
 
     fn at(self) -> usize {
         self.0 as usize
@@ -73,14 +83,13 @@ impl PrefixCache {
             Some(whole) => num_blocks as usize / kinds[whole].groups,
             None => (num_blocks as usize).saturating_mul(2),
         };
-        let num_nodes = num_nodes.min(NodeId::ROOT.at()) as u32;
         Self {
             kinds: kinds.to_vec(),
             whole,
-            map: HashMap::with_capacity(num_nodes as usize),
+            map: HashMap::with_capacity(num_nodes),
             nodes: (0..num_nodes).map(|_| None).collect(),
-            vacant: (0..num_nodes).rev().map(NodeId).collect(),
-            stacks: vec![None; num_nodes as usize * kinds.len()],
+            vacant: (0..num_nodes as u64).rev().map(NodeId).collect(),
+            stacks: vec![None; num_nodes * kinds.len()],
             owners: vec![None; num_blocks as usize],
             idle: BlockList::new(num_blocks),
             num_idle: 0,
@@ -127,14 +136,14 @@ impl PrefixCache {
 
     /// One user more.
     pub(super) fn pin(&mut self, node: NodeId) {
-        if node != NodeId::ROOT {
+        if !node.is_root() {
             self.node_mut(node).num_users += 1;
         }
     }
 
     /// One user less.
     pub(super) fn unpin(&mut self, node: NodeId) {
-        if node != NodeId::ROOT {
+        if !node.is_root() {
             self.node_mut(node).num_users -= 1;
             self.prune(node);
         }
@@ -188,7 +197,7 @@ impl PrefixCache {
     /// Removes `node` if it is of no use, and then its parent if it was of use only to
     /// `node`.
     fn prune(&mut self, mut node: NodeId) {
-        while node != NodeId::ROOT {
+        while !node.is_root() {
             let entry = &mut self.nodes[node.at()];
             let Some(Node { key, .. }) =
                 entry.take_if(|node| node.num_users == 0 && node.num_stacks == 0)
@@ -198,7 +207,7 @@ impl PrefixCache {
             self.map.remove(&key);
             self.vacant.push(node);
             node = key.parent;
-            if node != NodeId::ROOT {
+            if !node.is_root() {
                 self.node_mut(node).num_users -= 1;
             }
         }

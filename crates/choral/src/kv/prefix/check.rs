@@ -29,7 +29,7 @@ impl PrefixCache {
             if node.key != *key {
                 return Err(format!("{id:?} is filed under another node's key"));
             }
-            if key.parent != NodeId::ROOT && self.nodes[key.parent.at()].is_none() {
+            if !key.parent.is_root() && self.nodes[key.parent.at()].is_none() {
                 return Err(format!("{id:?} outlived its parent"));
             }
             let held: Vec<_> = (0..self.kinds.len())
