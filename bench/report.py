@@ -135,7 +135,9 @@ def one_model(results: Results, model: str) -> str:
         for name in peers:
             theirs = results.best(name, model, scenario)
             if theirs and theirs[0] > 0:
-                row += [f"{theirs[0]:.1f} {theirs[1]}", f"**{speed / theirs[0]:.2f}**"]
+                low, high = min(theirs[2]), max(theirs[2])
+                row += [f"{theirs[0]:.1f} ({low:.1f} - {high:.1f}) {theirs[1]}"]
+                row += [f"**{speed / theirs[0]:.2f}**"]
             else:
                 row += ["-", "-"]
         rows.append(row)
@@ -168,7 +170,8 @@ def cold(results: Results) -> str:
     if not rows:
         return ""
     text = "\n## Cold start: process start to first token, and peak resident memory\n\n"
-    text += "The file is in the page cache after the first run; a mapped file counts as resident.\n\n"
+    text += "The file is in the page cache after the first run; a mapped file counts as resident. "
+    text += "A peer's time starts when Python has its packages, choral's with its process.\n\n"
     return text + table(["model", "engine", "first token", "peak RSS"], rows)
 
 

@@ -3,9 +3,10 @@
     run.py --models DIR [--only tinyllama-Q8_0,...] [--rounds 3] [--python llama=PATH]
 
 For each model file, engines take turns (A B A B), round by round, with the same file,
-threads and token counts. An engine with several settings first runs all of them with
-a quarter of the tokens; then each scenario is run in the setting that won it, and in
-those that came close. Every run is a line of `runs.jsonl`; `report.md` holds the medians and ratios. See README.md.
+threads and token counts. An engine with several settings first runs all of them, on the
+first model of each shape; then each scenario is run in the setting that won it, and in
+those that came close. Every run is a line of `runs.jsonl`; `report.md` holds medians and
+ratios. See README.md.
 
 Needs Python 3.11 and nothing else; peers live in venvs of their own (`peers/install.py`).
 """
@@ -66,6 +67,8 @@ class Campaign:
         self.args = args
         self.recorder = recorder
         self.wanted = scenarios(args.generated, args.quick)
+        #: What was chosen for an engine and a shape.
+        self.chosen: dict[tuple[str, str], dict[str, list[Scenario]]] = {}
         if args.scenarios:
             self.wanted = [s for s in self.wanted if s.name in args.scenarios.split(",")]
 
@@ -107,7 +110,14 @@ class Campaign:
         print(text, file=sys.stderr, flush=True)
 
     def choose(self, engine: Engine, model: Path) -> dict[str, list[Scenario]]:
-        """The scenarios to run in each setting."""
+        """The scenarios to run in each setting. Settings are about attention and its
+        memory, which are the same for all files of a shape."""
+        key = (engine.name, shape_of(model.name) or model.stem)
+        if key not in self.chosen:
+            self.chosen[key] = self.survey(engine, model)
+        return self.chosen[key]
+
+    def survey(self, engine: Engine, model: Path) -> dict[str, list[Scenario]]:
         wanted = [s for s in self.wanted if s.name not in engine.skips]
         if len(engine.settings) == 1:
             return {engine.settings[0]: wanted}
@@ -190,7 +200,10 @@ def engines(args: argparse.Namespace) -> tuple[Engine, list[Engine]]:
             raise SystemExit(f"--peers: no peer {name}, expected {list(PEERS)}")
         python = Path(given.get(name, args.venvs / f".venv-{name}" / "bin" / "python"))
         if python.exists():
-            found.append(peer(name, python))
+            engine = peer(name, python)
+            if asked := [s for s in args.settings.split(",") if s in engine.settings]:
+                engine = replace(engine, settings=tuple(asked))
+            found.append(engine)
         else:
             print(f"left out: {name} ({python} is missing)", file=sys.stderr)
     return choral, found
@@ -208,6 +221,7 @@ def main() -> None:
     parser.add_argument("--choral", type=Path, default=HERE.parent / "target/release/choral")
     parser.add_argument("--venvs", type=Path, default=HERE, help="folder with .venv-NAME")
     parser.add_argument("--python", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--settings", default="", help="of a peer with several; all if empty")
     parser.add_argument("--all-settings", action="store_true", help="in every round")
     parser.add_argument("--quick", action="store_true", help="a few tokens, to try it out")
     parser.add_argument("--out", type=Path, help="folder [default: results/DATE-TIME]")

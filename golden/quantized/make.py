@@ -138,6 +138,15 @@ def gptq(name, bits, group, *, sym, act=False, v2=False, index=True, by_gptqmode
     write(name, config, tensors, {"m": weight.T})
 
 
+def pack_awq(values):
+    """AutoAWQ's packing of the second axis."""
+    out = np.zeros((values.shape[0], values.shape[1] // 8), np.uint32)
+    for column in range(out.shape[1]):
+        for i, at in enumerate([0, 2, 4, 6, 1, 3, 5, 7]):
+            out[:, column] |= values[:, 8 * column + at].astype(np.uint32) << np.uint32(4 * i)
+    return out.view(np.int32)
+
+
 def awq():
     n, k, group = 16, 64, 32
     codes = rng.integers(0, 16, (k, n))
@@ -146,27 +155,21 @@ def awq():
     each = lambda x: x.repeat(group, axis=0)
     weight = each(scales).astype(np.float32) * (codes - each(zeros)).astype(np.float32)
 
-    def pack(values):
-        out = np.zeros((values.shape[0], n // 8), np.uint32)
-        for column in range(n // 8):
-            for i, at in enumerate([0, 2, 4, 6, 1, 3, 5, 7]):
-                out[:, column] |= values[:, 8 * column + at].astype(np.uint32) << np.uint32(4 * i)
-        return out.view(np.int32)
-
     write(
         "awq",
         {"quant_method": "awq", "bits": 4, "group_size": group, "version": "gemm", "zero_point": True},
-        {"m.qweight": pack(codes), "m.qzeros": pack(zeros), "m.scales": scales},
+        {"m.qweight": pack_awq(codes), "m.qzeros": pack_awq(zeros), "m.scales": scales},
         {"m": weight.T},
     )
 
 
-fp8()
-gptq("gptq_4", 4, 32, sym=True)
-gptq("gptq_4_act", 4, 16, sym=False, act=True)
-gptq("gptq_4_v2", 4, 32, sym=False, v2=True, index=False)
-gptq("gptq_8", 8, -1, sym=True)
-gptq("gptq_3", 3, 32, sym=False)
-gptq("gptq_2", 2, 32, sym=False)
-awq()
-gptq("gptq_3_model", 3, 32, sym=False, by_gptqmodel=True)
+if __name__ == "__main__":
+    fp8()
+    gptq("gptq_4", 4, 32, sym=True)
+    gptq("gptq_4_act", 4, 16, sym=False, act=True)
+    gptq("gptq_4_v2", 4, 32, sym=False, v2=True, index=False)
+    gptq("gptq_8", 8, -1, sym=True)
+    gptq("gptq_3", 3, 32, sym=False)
+    gptq("gptq_2", 2, 32, sym=False)
+    awq()
+    gptq("gptq_3_model", 3, 32, sym=False, by_gptqmodel=True)

@@ -7,7 +7,7 @@
 /// rounding to f32. No intermediate result can then be a denormal f32
 /// (below 2^-126), and units that flush denormals (AMX tiles) agree bit for bit
 /// with units that keep them (AVX-512, AVX2, scalar), whatever MXCSR says.
-const SMALLEST: f32 = 3.552_713_7e-15; // 2^-48
+pub(crate) const SMALLEST: f32 = 3.552_713_7e-15; // 2^-48
 
 /// Rounds to the nearest bf16 (ties to even) and gives its sixteen bits.
 ///

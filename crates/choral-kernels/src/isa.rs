@@ -205,7 +205,7 @@ impl Isa {
     }
 
     /// Whether it multiplies tiles of bf16. Then bf16 is the fastest numeric but for
-    /// very few rows; without, int8 is, by far.
+    /// very few rows; without, int8 is.
     pub fn has_tiles(self) -> bool {
         matches!(self, Self::Amx(_))
     }

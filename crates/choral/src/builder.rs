@@ -235,8 +235,8 @@ impl EngineBuilder {
         memory: u64,
     ) -> Result<EnginePlan, ModelError> {
         let default = || Numeric::default_for(file, spec);
-        let numeric = self.numeric.unwrap_or_else(default);
-        let weights = spec.packed_weight_bytes(file, numeric);
+        let numeric = self.numeric.map_or_else(default, Ok)?;
+        let weights = spec.packed_weight_bytes(file, numeric)?;
         spec.plan(numeric, weights, &self.options, memory)
     }
 

@@ -200,7 +200,8 @@ impl Decoder {
     pub fn load(file: ModelFile, numeric: Option<Numeric>) -> Result<Self, ManualError> {
         let (architecture, hyper) = Hyper::open(&file)?;
         let spec = (architecture.spec)(&hyper)?;
-        let numeric = numeric.unwrap_or_else(|| Numeric::default_for(&file, &spec));
+        let default = || Numeric::default_for(&file, &spec);
+        let numeric = numeric.map_or_else(default, Ok)?;
         let threads = Machine::here().compute_threads();
         let compute = Compute::try_new(Isa::from_env()?, threads)
             .map_err(|source| ModelError::Threads { threads, source })?;

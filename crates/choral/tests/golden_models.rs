@@ -22,21 +22,25 @@ fn golden_sets() -> Vec<PathBuf> {
 }
 
 /// `model_type`s of the families that choral runs.
-const FAMILIES: [&str; 14] = [
+const FAMILIES: [&str; 18] = [
     "gemma2",
     "gemma3_text",
+    "glm",
     "glm4",
     "gpt2",
     "gpt_oss",
+    "granite",
     "llama",
     "mistral",
     "mixtral",
     "olmo2",
     "phi3",
     "qwen2",
+    "qwen2_moe",
     "qwen3",
     "qwen3_moe",
     "smollm3",
+    "starcoder2",
 ];
 
 /// Folders of models of the families that choral runs.
@@ -144,20 +148,28 @@ fn prompts(golden: &Value) -> Vec<(&String, &Value)> {
 }
 
 /// What the repository has, and is missed if it is gone.
-const OWN_HF: [&str; 14] = [
+const OWN_HF: [&str; 22] = [
     "gemma2",
     "gemma3_text",
+    "glm",
     "glm4",
     "gpt2",
     "gpt_oss_mxfp4",
+    "granite",
     "llama3",
+    "llama_awq",
+    "llama_fp8",
+    "llama_gptq",
     "mixtral",
     "olmo2",
     "phi3",
+    "phi4_mini",
     "qwen2",
+    "qwen2_moe",
     "qwen3",
     "qwen3_moe",
     "smollm3_mix",
+    "starcoder2",
     "tinyllama",
 ];
 const OWN_GGUF: [&str; 7] = [
@@ -192,7 +204,7 @@ struct Misses {
 
 impl Misses {
     fn of(golden: &Value, numeric: Numeric) -> Self {
-        let has_experts = ["gpt_oss", "mixtral", "qwen3_moe"]
+        let has_experts = ["gpt_oss", "mixtral", "qwen2_moe", "qwen3_moe"]
             .contains(&golden["model_type"].as_str().expect("a type"));
         let all = golden["prompts"].as_object().expect("prompts").len();
         Self {

@@ -15,6 +15,7 @@ use serde::Serialize;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
 /// Measure tokens a second at several batch sizes
 #[derive(Debug, clap::Args)]
@@ -26,25 +27,28 @@ pub(crate) struct Args {
         long = "npp",
         value_delimiter = ',',
         default_value = "128",
-        value_name = "N,..."
+        value_name = "N,...",
+        value_parser = clap::value_parser!(u32).range(1..)
     )]
-    prompt_tokens: Vec<usize>,
+    prompt_tokens: Vec<u32>,
     /// Tokens to generate for each
     #[arg(
         long = "ntg",
         value_delimiter = ',',
         default_value = "64",
-        value_name = "N,..."
+        value_name = "N,...",
+        value_parser = clap::value_parser!(u32).range(1..)
     )]
-    generated_tokens: Vec<usize>,
+    generated_tokens: Vec<u32>,
     /// Sequences at once
     #[arg(
         long = "npl",
         value_delimiter = ',',
         default_value = "1,2,4,8,16,32,64",
-        value_name = "N,..."
+        value_name = "N,...",
+        value_parser = clap::value_parser!(u32).range(1..)
     )]
-    parallel: Vec<usize>,
+    parallel: Vec<u32>,
     /// All sequences share one prompt, computed once
     #[arg(long = "pps")]
     shared_prompt: bool,
@@ -85,13 +89,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         limits::run(args.model.threads, args.output_format)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let most = |list: &[usize], name| {
-        let most = list.iter().copied().max();
-        most.filter(|&n| n > 0)
-            .with_context(|| format!("{name} needs a number above 0"))
-    };
-    let sequences = most(&args.parallel, "-npl")?;
-    let length = most(&args.prompt_tokens, "-npp")? + most(&args.generated_tokens, "-ntg")?;
+    let most = |list: &[u32]| list.iter().map(|&n| n as usize).max().unwrap_or(1);
+    let sequences = most(&args.parallel);
+    let length = most(&args.prompt_tokens) + most(&args.generated_tokens);
     let (sender, steps) = channel();
     let mut model = args.model.clone();
     model.max_num_seqs.get_or_insert(sequences);
@@ -138,11 +138,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         )?;
     }
     // The first step touches memory for the first time: it is not counted.
-    measure(&engine, &steps, (16, 2, 1), false)?;
+    let warm = (length - 1).clamp(1, 16);
+    measure(&engine, &steps, (warm, 1, 1), false)?;
     for &pp in &args.prompt_tokens {
         for &tg in &args.generated_tokens {
             for &pl in &args.parallel {
-                let row = measure(&engine, &steps, (pp, tg, pl), args.shared_prompt)?;
+                let sizes = (pp as usize, tg as usize, pl as usize);
+                let row = measure(&engine, &steps, sizes, args.shared_prompt)?;
                 print(&mut out, &row, args.output_format)?;
             }
         }
@@ -173,7 +175,8 @@ fn print(out: &mut dyn Write, row: &Row, format: Format) -> Result<()> {
 }
 
 /// Runs `pl` sequences of `pp` prompt and `tg` new tokens. A step that runs prompt
-/// tokens counts as prefill, whatever else rides along in it.
+/// tokens counts as prefill, whatever else rides along in it; the rest of the time from
+/// the request to the last answer is decoding, what happens between steps too.
 fn measure(
     engine: &choral::Engine,
     steps: &Receiver<StepStats>,
@@ -210,20 +213,25 @@ fn measure(
     } else {
         (0..pl).map(|i| request(i, 1)).collect()
     };
+    let start = Instant::now();
     for output in engine.generate_requests(requests) {
         output?;
     }
-    let (mut t_pp, mut t_tg, mut decoded) = (0.0, 0.0, 0);
+    let t = start.elapsed().as_secs_f64();
+    let (mut t_pp, mut decoded) = (0.0, 0);
     let prompts = if shared_prompt { pp } else { pp * pl };
     // The last step was reported before its outputs were handed out.
     for step in steps.try_iter() {
         if step.num_prefill_tokens > 0 {
             t_pp += step.step_s;
         } else {
-            t_tg += step.step_s;
             decoded += step.num_drawn;
         }
     }
+    if decoded == 0 {
+        t_pp = t;
+    }
+    let t_tg = t - t_pp;
     let speed = |tokens: usize, seconds: f64| {
         if seconds > 0.0 {
             tokens as f64 / seconds
@@ -231,7 +239,6 @@ fn measure(
             0.0
         }
     };
-    let t = t_pp + t_tg;
     Ok(Row {
         pp,
         tg,

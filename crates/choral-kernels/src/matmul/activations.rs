@@ -63,7 +63,7 @@ impl Inputs {
     }
 }
 
-/// 32 activations as int8 with what products need to know about them.
+/// What products need to know about 32 activations in int8.
 ///
 /// `scale` is the largest magnitude over 127 and `x` is about `scale * code`
 /// (rounded to the nearest code, ties to even). A block with a value that is not
@@ -79,6 +79,14 @@ pub(super) struct BlockInfo {
     /// Minus the sums.
     pub minus_sum: i32,
     pub minus_half_sums: [i32; 2],
+}
+
+/// 32 activations in int8.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct LineInt8 {
+    pub codes: [i8; TILE_K],
+    pub info: BlockInfo,
 }
 
 /// 32 activations in bf16: a row of an AMX tile, or pairs in the order of `bf16_dot`.
@@ -137,8 +145,9 @@ pub struct Activations {
     /// Instead of `tiles`, if bf16 was asked for and the instruction set multiplies it.
     lines: Vec<LineBf16>,
     order: Lines,
-    codes: Vec<[i8; TILE_K]>,
-    infos: Vec<BlockInfo>,
+    /// `[k / 32, rows]`: what is multiplied with one tile of weights lies together,
+    /// at fixed distances, so that a pass needs one pointer for all its rows.
+    int8: Vec<LineInt8>,
 }
 
 impl Activations {
@@ -198,12 +207,10 @@ impl Activations {
             .resize(row_tiles * depth * rows, LineBf16([0; TILE_K]));
         self.tiles
             .resize(len(inputs.float.is_some() && !tiled), [0.0; TILE_K]);
-        self.codes.resize(len(inputs.int8), [0; TILE_K]);
-        self.infos.resize(len(inputs.int8), BlockInfo::default());
+        self.int8.resize(len(inputs.int8), LineInt8::default());
         let tiles = SharedSlice::new(&mut self.tiles);
         let lines = SharedSlice::new(&mut self.lines);
-        let codes = SharedSlice::new(&mut self.codes);
-        let infos = SharedSlice::new(&mut self.infos);
+        let int8 = SharedSlice::new(&mut self.int8);
         let put = |r: usize, source: Option<&[[f32; TILE_K]]>| {
             compute.isa().run(PutRow {
                 source,
@@ -220,17 +227,11 @@ impl Activations {
                 return;
             }
             let quantise = |source: &[[f32; TILE_K]]| {
-                // SAFETY: each row has its own `depth` blocks.
-                let (codes, infos) = unsafe {
-                    (
-                        codes.range_mut(r * depth, depth),
-                        infos.range_mut(r * depth, depth),
-                    )
-                };
                 compute.isa().run(Quantise {
                     source,
-                    codes,
-                    infos,
+                    lines: &int8,
+                    first: r,
+                    step: m,
                 });
             };
             let Some(float) = inputs.float.filter(|_| !tiled) else {
@@ -313,10 +314,9 @@ impl Activations {
         &self.tiles[r * self.depth..(r + 1) * self.depth]
     }
 
-    /// Row `r` in int8.
-    pub(super) fn int8_row(&self, r: usize) -> (&[[i8; TILE_K]], &[BlockInfo]) {
-        let blocks = r * self.depth..(r + 1) * self.depth;
-        (&self.codes[blocks.clone()], &self.infos[blocks])
+    /// All rows in int8, `[k / 32, rows]`.
+    pub(super) fn int8_lines(&self) -> &[LineInt8] {
+        &self.int8
     }
 }
 
@@ -371,17 +371,22 @@ impl Kernel for PutRow<'_> {
     }
 }
 
-/// Turns tiles of one row into int8 blocks.
+/// Turns tiles of one row into int8: tile `t` becomes element `first + t * step` of
+/// `lines`.
 struct Quantise<'a> {
     source: &'a [[f32; TILE_K]],
-    codes: &'a mut [[i8; TILE_K]],
-    infos: &'a mut [BlockInfo],
+    lines: &'a SharedSlice<'a, LineInt8>,
+    first: usize,
+    step: usize,
 }
 
 impl Kernel for Quantise<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        for ((x, codes), info) in self.source.iter().zip(self.codes).zip(self.infos) {
+        for (t, x) in self.source.iter().enumerate() {
+            // SAFETY: a task puts one row, whose lines are no other's.
+            let line = unsafe { self.lines.range_mut(self.first + t * self.step, 1) };
+            let LineInt8 { codes, info } = &mut line[0];
             let (x, _) = x.as_chunks::<LANES>();
             let v = [simd.load(&x[0]), simd.load(&x[1])];
             let magnitude = |v| simd.max(v, simd.sub(simd.splat(0.0), v));
@@ -445,8 +450,8 @@ mod tests {
                 out.copy_from_slice(x);
             },
         );
-        let (codes, infos) = activations.int8_row(0);
-        for (codes, info) in codes.iter().zip(infos) {
+        let lines = activations.int8_lines();
+        for LineInt8 { codes, info } in lines {
             let sum =
                 |r: std::ops::Range<usize>| codes[r].iter().map(|&c| i32::from(c)).sum::<i32>();
             assert_eq!(info.minus_half_sums, [-sum(0..16), -sum(16..32)]);
@@ -454,8 +459,8 @@ mod tests {
             assert_eq!((info.sum, info.minus_sum), (sum(0..32) as f32, -sum(0..32)));
         }
         (
-            codes.as_flattened().to_vec(),
-            infos.iter().map(|i| i.scale).collect(),
+            lines.iter().flat_map(|line| line.codes).collect(),
+            lines.iter().map(|line| line.info.scale).collect(),
         )
     }
 

@@ -92,10 +92,10 @@ pub(super) fn multiply(token: Amx, span: &Span<'_>, weights: Weights<'_>) {
     let x = span.x.tiled_rows();
     SCRATCH.with_borrow_mut(|Scratch { tiles, sums }| {
         let configured = Configured::new(token, x.rows);
-        for first in (0..x.tiles).step_by(ROW_TILES) {
-            let row_tiles = first..(first + ROW_TILES).min(x.tiles);
-            for group in span.groups.clone().step_by(STRIP_GROUPS) {
-                let groups = group..(group + STRIP_GROUPS).min(span.groups.end);
+        for group in span.groups.clone().step_by(STRIP_GROUPS) {
+            let groups = group..(group + STRIP_GROUPS).min(span.groups.end);
+            for first in (0..x.tiles).step_by(ROW_TILES) {
+                let row_tiles = first..(first + ROW_TILES).min(x.tiles);
                 let held = groups.len() * row_tiles.len() * x.rows;
                 if sums.len() < held {
                     sums.resize(held, Sums([0.0; LANES]));
@@ -105,7 +105,7 @@ pub(super) fn multiply(token: Amx, span: &Span<'_>, weights: Weights<'_>) {
                     depth: span.x.depth(),
                     weights,
                     row_tiles: row_tiles.clone(),
-                    groups,
+                    groups: groups.clone(),
                     tiles,
                     sums: &mut sums[..held],
                     tally: span.tally,
@@ -172,6 +172,13 @@ impl Strip<'_> {
         steps: Range<usize>,
         wide: usize,
     ) -> Panel {
+        if self.row_tiles.start == 0 {
+            // Later rows find the strip's weights in the second cache.
+            self.tally.read(match self.weights {
+                Weights::Tiles(_) => groups.len() * steps.len() * size_of::<TileBf16>(),
+                Weights::Codes(codes) => codes.bytes_of(groups.len(), steps.len()),
+            });
+        }
         let after = if groups.end < self.groups.end {
             (groups.start + wide, steps.start)
         } else {
@@ -193,8 +200,6 @@ impl Strip<'_> {
                 } else {
                     [0, 1].map(|n| at(after.0 + n, after.1).cast())
                 };
-                let read = groups.len() * steps.len() * size_of::<TileBf16>();
-                self.tally.read(read);
                 // The kernels read these tiles.
                 let held = groups.end * self.depth;
                 assert!(held <= tiles.len() && steps.end <= self.depth);

@@ -17,7 +17,7 @@
 
 use super::activations::LineBf16;
 use super::float::TileBf16;
-use super::{Span, TILE_K};
+use super::{Span, TILE_K, pass_of};
 use crate::isa::Avx512Bf16;
 use crate::simd::LANES;
 use crate::work::Tally;
@@ -59,8 +59,6 @@ pub(super) fn multiply(token: Avx512Bf16, span: &Span<'_>, tiles: &[TileBf16<tru
         2..=MOST_ROWS => (1, 1, depth),
         _ => (STRIP_GROUPS, 2, PANEL),
     };
-    let read = span.groups.len() * depth * size_of::<TileBf16<true>>();
-    span.tally.read(read);
     let at = |group: usize, step: usize| tiles.as_ptr().wrapping_add(group * depth + step);
     SUMS.with_borrow_mut(|sums| {
         for first in span.groups.clone().step_by(strip) {
@@ -75,6 +73,8 @@ pub(super) fn multiply(token: Avx512Bf16, span: &Span<'_>, tiles: &[TileBf16<tru
             for step in (0..depth).step_by(steps) {
                 for group in strip.clone().step_by(wide) {
                     let groups = group..(group + wide).min(strip.end);
+                    let panel = groups.len() * (depth - step).min(steps);
+                    span.tally.read(panel * size_of::<TileBf16<true>>());
                     let ahead = if rows <= MOST_ROWS {
                         Ahead {
                             near: at(group, PANEL),
@@ -193,12 +193,7 @@ impl Panel<'_> {
         let (mut row, mut pass) = (0, 0);
         while row < self.rows {
             let left = self.rows - row;
-            // The last passes share what is left evenly: 7 is 4 + 3, not 6 + 1.
-            let take = if left > MOST_ROWS && left < 2 * MOST_ROWS {
-                left.div_ceil(2)
-            } else {
-                left.min(MOST_ROWS)
-            };
+            let take = pass_of(left, MOST_ROWS);
             // A pass's share of each tile that is fetched.
             let fetch = match self.ahead {
                 Some(_) => pass * FOURS / passes..(pass + 1) * FOURS / passes,
@@ -343,6 +338,20 @@ fn broadcast(line: &LineBf16, pair: usize) -> __m512bh {
 /// The CPU has AVX-512 F, BF16 and FMA.
 #[target_feature(enable = "avx512f,avx512bf16,fma")]
 pub(crate) fn agrees() -> bool {
+    agrees_with(|sums, a, b| {
+        let sums = _mm512_dpbf16_ps(load_sums(sums), pairs(a), pairs(b));
+        let mut got = [0.0; LANES];
+        // SAFETY: sixteen floats are written to sixteen.
+        unsafe { _mm512_storeu_ps(got.as_mut_ptr(), sums) };
+        got
+    })
+}
+
+/// Whether `multiply` adds pairs as this module says: the sums, then each lane's pair
+/// of both sides.
+fn agrees_with(
+    multiply: impl Fn(&[f32; LANES], &[u16; 2 * LANES], &[u16; 2 * LANES]) -> [f32; LANES],
+) -> bool {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     // Of magnitudes from 2^-8 to 2^8.
     let mut next = || {
@@ -372,11 +381,7 @@ pub(crate) fn agrees() -> bool {
             }
             want[lane] = product(2 * lane, product(2 * lane + 1, start[lane]));
         }
-        let sums = _mm512_dpbf16_ps(load_sums(&start), pairs(&a), pairs(&b));
-        let mut got = [0.0; LANES];
-        // SAFETY: sixteen floats are written to sixteen.
-        unsafe { _mm512_storeu_ps(got.as_mut_ptr(), sums) };
-        if got.map(f32::to_bits) != want.map(f32::to_bits) {
+        if multiply(&start, &a, &b).map(f32::to_bits) != want.map(f32::to_bits) {
             return false;
         }
     }

@@ -143,7 +143,6 @@ impl<T: Pairs + Zeroable + Send> FloatTiles<T> {
     pub(super) fn multiply(&self, isa: Isa, span: &Span<'_>) {
         let depth = span.x.depth();
         let tiles = &self.tiles[span.groups.start * depth..span.groups.end * depth];
-        span.tally.read(size_of_val(tiles));
         isa.run(Multiply {
             span,
             tiles,
@@ -195,6 +194,12 @@ impl<T: Pairs> Kernel for Multiply<'_, T> {
                 2 | 3 if S::MAX_ROWS >= 4 => 2,
                 _ => 1,
             };
+            let taken = if wide > left { 1 } else { wide };
+            if self.sums.is_none() {
+                // All passes over the rows of these groups follow.
+                let tiles = taken * self.depth;
+                self.span.tally.read(tiles * size_of::<T>());
+            }
             if wide > left {
                 self.rows::<S>(simd, group);
                 group += 1;

@@ -51,6 +51,17 @@ use quant::QuantTiles;
 /// Depth of a tile, in elements of K.
 pub const TILE_K: usize = 32;
 
+/// Rows of the next pass where `left` are left and `most` fit: the last passes share
+/// what is left evenly, for 7 is better 4 + 3 than 6 + 1.
+#[inline(always)]
+fn pass_of(left: usize, most: usize) -> usize {
+    if left > most && left < 2 * most {
+        left.div_ceil(2)
+    } else {
+        left.min(most)
+    }
+}
+
 /// A floating-point type of stored numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
@@ -391,4 +402,4 @@ pub fn reference(x: &[f32], w: &[f32]) -> f32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -179,7 +179,7 @@ fn bits(v: &[f32]) -> Vec<u32> {
 
 /// Every instruction set that this CPU has, and AMX in any case where it can be
 /// emulated.
-pub(super) fn instruction_sets() -> Vec<Isa> {
+pub(crate) fn instruction_sets() -> Vec<Isa> {
     #[cfg_attr(
         not(all(target_arch = "x86_64", target_os = "linux")),
         expect(unused_mut, reason = "AMX is emulated on Linux")

@@ -56,7 +56,10 @@ impl QuantTiles {
             by_panels(
                 span,
                 scratch,
-                |groups, parts, tiles| self.unpack(isa, groups, parts, tiles, span.tally),
+                |groups, parts, tiles| {
+                    span.tally.read(self.bytes_of(groups.len(), parts.len()));
+                    self.unpack(isa, groups, parts, tiles, span.tally);
+                },
                 |panel, tiles, parts, sums| {
                     float::add(isa, panel, (tiles, parts.start, parts.len()), sums);
                 },
@@ -71,7 +74,10 @@ impl QuantTiles {
             by_panels(
                 span,
                 scratch,
-                |groups, parts, tiles| self.unpack_pairs(token, groups, parts, tiles, span.tally),
+                |groups, parts, tiles| {
+                    span.tally.read(self.bytes_of(groups.len(), parts.len()));
+                    self.unpack_pairs(token, groups, parts, tiles, span.tally);
+                },
                 |panel, tiles, parts, sums| bf16_dot::add(token, panel, tiles, parts, sums),
             );
         });

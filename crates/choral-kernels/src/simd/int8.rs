@@ -42,17 +42,37 @@ pub(crate) trait Int8: Copy {
     /// `table[byte]`, for bytes below 16.
     fn table(self, codes: Self::B, table: &[i8; 16]) -> Self::B;
     fn splat(self, x: i32) -> Self::I;
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "read from where it lies")]
-    fn activations(self, a: &[i8; 4]) -> Self::A;
+    /// Four bytes in every lane: word `WORD` of line `LINE`.
+    ///
+    /// # Safety
+    /// There are more than `LINE` lines.
+    unsafe fn activations<const LINE: usize, const WORD: usize>(
+        self,
+        lines: *const [u8; BYTES],
+    ) -> Self::A;
+    /// An integer in every lane: word `WORD` of line `LINE`, times `2^power`.
+    ///
+    /// # Safety
+    /// There are more than `LINE` lines.
+    #[inline(always)]
+    unsafe fn integer<const LINE: usize, const WORD: usize>(
+        self,
+        lines: *const [u8; BYTES],
+        power: u32,
+    ) -> Self::I {
+        // SAFETY: as this method's.
+        let word = unsafe { word::<LINE, WORD>(lines) };
+        self.splat(i32::from_le_bytes(word) << power)
+    }
 
     /// Adds the dot product of each lane's bytes, all below 128, with `a`.
     fn dot_small(self, acc: Self::I, w: Self::B, a: Self::A) -> Self::I;
 
     /// Signed bytes (none is -128) in the form that [`dot_signed`](Self::dot_signed) takes.
     fn signed(self, w: Self::B) -> Self::B;
-    /// What sums of signed dot products start from; `minus_sum` is minus the sum
-    /// of all `a` that they will be taken with.
-    fn signed_start(self, minus_sum: i32) -> Self::I;
+    /// What sums of signed dot products start from: minus the sum of all `a` that they
+    /// will be taken with times `2^SIGNED_START`, or 0 if that is `None`.
+    const SIGNED_START: Option<u32>;
     /// Adds the dot product of each lane's bytes, from [`signed`](Self::signed), with `a`.
     fn dot_signed(self, acc: Self::I, w: Self::B, a: Self::A) -> Self::I;
 
@@ -67,12 +87,8 @@ pub(crate) trait Int8: Copy {
     fn byte_above_32896<const AT: usize>(self, b: Self::B) -> <Self::F as Simd>::V;
     /// 2^24 times byte `AT` of each lane, taken as signed.
     fn byte_times_2_24<const AT: usize>(self, b: Self::B) -> <Self::F as Simd>::V;
-    /// Widens sixteen f16.
-    fn load_f16(self, src: &[u16; LANES]) -> <Self::F as Simd>::V;
     /// Sixteen unsigned bytes as floats.
     fn load_u8(self, src: &[u8; LANES]) -> <Self::F as Simd>::V;
-    /// Sixteen signed bytes as floats.
-    fn load_i8(self, src: &[u8; LANES]) -> <Self::F as Simd>::V;
 
     /// The low nibbles of sixteen bytes as floats.
     #[inline(always)]
@@ -99,6 +115,17 @@ pub(crate) trait Int8: Copy {
     );
 }
 
+/// Word `WORD` of line `LINE`.
+///
+/// # Safety
+/// There are more than `LINE` lines.
+#[inline(always)]
+unsafe fn word<const LINE: usize, const WORD: usize>(lines: *const [u8; BYTES]) -> [u8; 4] {
+    const { assert!(WORD < BYTES / 4) };
+    // SAFETY: the line is there, and the word is in it.
+    unsafe { (*lines.add(LINE)).as_chunks::<4>().0[WORD] }
+}
+
 impl Int8 for Scalar {
     type F = Self;
     type B = [u8; BYTES];
@@ -106,10 +133,15 @@ impl Int8 for Scalar {
     type A = [i8; 4];
 
     const MAX_ROWS: usize = 1;
+    const SIGNED_START: Option<u32> = None;
 
     #[inline(always)]
-    fn activations(self, a: &[i8; 4]) -> Self::A {
-        *a
+    unsafe fn activations<const LINE: usize, const WORD: usize>(
+        self,
+        lines: *const [u8; BYTES],
+    ) -> Self::A {
+        // SAFETY: as this method's.
+        unsafe { word::<LINE, WORD>(lines) }.map(|byte| byte as i8)
     }
 
     #[inline(always)]
@@ -166,11 +198,6 @@ impl Int8 for Scalar {
     }
 
     #[inline(always)]
-    fn signed_start(self, _: i32) -> Self::I {
-        [0; LANES]
-    }
-
-    #[inline(always)]
     fn dot_signed(self, acc: Self::I, w: Self::B, a: Self::A) -> Self::I {
         from_fn(|lane| {
             let product = |i: usize| i32::from(w[4 * lane + i] as i8) * i32::from(a[i]);
@@ -204,18 +231,8 @@ impl Int8 for Scalar {
     }
 
     #[inline(always)]
-    fn load_f16(self, src: &[u16; LANES]) -> [f32; LANES] {
-        src.map(|bits| half::f16::from_bits(bits).to_f32())
-    }
-
-    #[inline(always)]
     fn load_u8(self, src: &[u8; LANES]) -> [f32; LANES] {
         src.map(f32::from)
-    }
-
-    #[inline(always)]
-    fn load_i8(self, src: &[u8; LANES]) -> [f32; LANES] {
-        src.map(|b| f32::from(b as i8))
     }
 
     #[inline(always)]

@@ -14,6 +14,7 @@ use super::{FetchError, Repo, listing};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Folders in folders of a snapshot; models have one or two.
 const MOST_DEPTH: usize = 8;
@@ -145,7 +146,10 @@ impl Store {
         }
         create_folder_of(&path)?;
         // Renamed into place, so that nobody reads half of it.
-        let whole = path.with_file_name(format!(".{}.{commit}", std::process::id()));
+        static WRITERS: AtomicU64 = AtomicU64::new(0);
+        let writer = WRITERS.fetch_add(1, Relaxed);
+        let name = format!(".{}.{writer}.{commit}", std::process::id());
+        let whole = path.with_file_name(name);
         fs::write(&whole, commit).map_err(FetchError::io(&whole))?;
         fs::rename(&whole, &path).map_err(FetchError::io(&path))
     }

@@ -45,7 +45,7 @@ pub(super) fn load(
     };
     let spec = (architecture.spec)(&hyper)?;
     let loader = Loader {
-        tensors: Tensors::new(file, &spec),
+        tensors: Tensors::new(file, &spec)?,
         scheme: Scheme::of(file),
         spec: &spec,
         numeric,
@@ -82,18 +82,28 @@ pub(super) fn load(
 /// Bytes of all weights of a file packed for `numeric`, as
 /// [`Model::weight_bytes`] counts them. Tensors that are missing count as floats:
 /// loading will name them.
-pub(super) fn packed_bytes(file: &ModelFile, spec: &DecoderSpec, numeric: Numeric) -> u64 {
-    let tensors = Tensors::new(file, spec);
+///
+/// # Errors
+/// If the file says in no known way how its matrices are stored.
+pub(super) fn packed_bytes(
+    file: &ModelFile,
+    spec: &DecoderSpec,
+    numeric: Numeric,
+) -> Result<u64, ModelError> {
+    let tensors = Tensors::new(file, spec)?;
     let bytes = matrices(spec).map(|(role, at, shape, _)| {
         kept(role, tensors.dtype(role, at, shape), numeric).bytes(shape)
     });
-    bytes.fold(0, u64::saturating_add)
+    Ok(bytes.fold(0, u64::saturating_add))
 }
 
 /// Whether most of a file's weights are of quantised types that kernels multiply as
 /// they are.
-pub(super) fn is_quantised(file: &ModelFile, spec: &DecoderSpec) -> bool {
-    let tensors = Tensors::new(file, spec);
+///
+/// # Errors
+/// As [`packed_bytes`].
+pub(super) fn is_quantised(file: &ModelFile, spec: &DecoderSpec) -> Result<bool, ModelError> {
+    let tensors = Tensors::new(file, spec)?;
     let (mut quantised, mut all) = (0_u64, 0_u64);
     for (role, at, shape, _) in matrices(spec) {
         let weights = (shape[0] as u64).saturating_mul(shape[1] as u64);
@@ -102,7 +112,7 @@ pub(super) fn is_quantised(file: &ModelFile, spec: &DecoderSpec) -> bool {
             quantised = quantised.saturating_add(weights);
         }
     }
-    quantised > all / 2
+    Ok(quantised > all / 2)
 }
 
 /// How a matrix is kept. Routers are small and their choices are not smooth: they are
@@ -277,22 +287,11 @@ impl Loader<'_> {
         // One closure of each kind a part: which one is called depends on its type.
         let floats: Vec<_> = opened
             .iter()
-            .map(|rows| {
-                move |row: usize, out: &mut [f32]| {
-                    let (view, row) = rows.locate(row);
-                    view.dequantize_row(row, out)
-                        .expect("type and width were checked");
-                }
-            })
+            .map(|rows| move |row: usize, out: &mut [f32]| rows.floats(row, out))
             .collect();
         let codes: Vec<_> = opened
             .iter()
-            .map(|rows| {
-                move |row: usize, out: &mut RowCodes| {
-                    let (view, row) = rows.locate(row);
-                    packing::read_codes(&view, row, out);
-                }
-            })
+            .map(|rows| move |row: usize, out: &mut RowCodes| rows.codes(row, out))
             .collect();
         let kept = |(role, place): &(Role, Place<'_>)| kept(*role, place.dtype(), self.numeric);
         let sources: Vec<_> = parts
@@ -315,7 +314,9 @@ impl Loader<'_> {
             .collect();
         let packed = PackedMatrix::pack(self.compute, k, &sources);
         for (_, place) in parts {
-            self.tensors.source().release(place.tensor());
+            for tensor in place.tensors() {
+                self.tensors.source().release(tensor);
+            }
         }
         packed.ok_or_else(|| ModelError::NoMemory {
             what: "packed weights",

@@ -62,17 +62,17 @@ impl Numeric {
 
     /// What is chosen for a model where nothing is said: the fastest that the file and
     /// this CPU allow. That is `q8` for quantised files, because int8 products are
-    /// four times as fast as f32 ones, but not on CPUs with matrix tiles, where bf16
-    /// is faster still; and `bf16` for files of floats.
+    /// several times as fast as f32 ones and twice as fast as pairs of bf16, but not on
+    /// CPUs with matrix tiles, where bf16 is faster still; and `bf16` for files of floats.
     ///
     /// What counts is the CPU, not the instruction set that was asked for: one CPU
     /// gives one text.
-    pub fn default_for(file: &ModelFile, spec: &DecoderSpec) -> Self {
-        if loader::is_quantised(file, spec) && !Isa::detect().has_tiles() {
-            Self::Q8
-        } else {
-            Self::Bf16
-        }
+    ///
+    /// # Errors
+    /// If the file says in no known way how its matrices are stored.
+    pub fn default_for(file: &ModelFile, spec: &DecoderSpec) -> Result<Self, ModelError> {
+        let int8 = loader::is_quantised(file, spec)? && !Isa::detect().has_tiles();
+        Ok(if int8 { Self::Q8 } else { Self::Bf16 })
     }
 
     /// What keys and values are kept as unless said.

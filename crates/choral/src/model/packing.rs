@@ -4,8 +4,8 @@
 //! ([`Dtype`]) and packed layouts of kernels ([`Format`]).
 
 use super::Numeric;
+use choral_formats::Dtype;
 use choral_formats::dequant::{CodesMut, split_codes};
-use choral_formats::{Dtype, TensorView};
 use choral_kernels::matmul::{Element, Format, Input, PackedMatrix, RowCodes};
 
 /// What a matrix becomes.
@@ -59,12 +59,12 @@ impl Kept {
     }
 }
 
-/// Takes row `row` of a matrix apart.
+/// Takes the bytes of a row apart.
 ///
 /// # Panics
 /// If the type is not of `format`, or `out` is of another width: the loader
 /// checked both.
-pub(super) fn read_codes(view: &TensorView<'_>, row: usize, out: &mut RowCodes) {
+pub(super) fn read_codes(dtype: Dtype, row: &[u8], out: &mut RowCodes) {
     let mut parts = CodesMut {
         codes: &mut out.codes,
         d: &mut out.d,
@@ -72,14 +72,13 @@ pub(super) fn read_codes(view: &TensorView<'_>, row: usize, out: &mut RowCodes) 
         scales: &mut out.scales,
         minima: &mut out.minima,
     };
-    split_codes(view.info.dtype, view.row_bytes(row), &mut parts)
-        .expect("type and width were checked");
+    split_codes(dtype, row, &mut parts).expect("type and width were checked");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use choral_formats::{TensorInfo, dequantize};
+    use choral_formats::dequantize;
 
     /// Bytes of many patterns. Scales of f16 types come out as any numbers; those
     /// that are not finite are skipped.
@@ -110,15 +109,9 @@ mod tests {
                 let raw = bytes(dtype.bytes_for(k).expect("whole blocks"), seed);
                 let mut expected = vec![0.0; k];
                 dequantize(dtype, &raw, &mut expected).expect("a type that can be read");
-                let info = TensorInfo {
-                    name: "w".to_owned(),
-                    dtype,
-                    shape: vec![1, k],
-                };
-                let view = TensorView::new(&info, &raw).expect("its size");
                 let mut row = RowCodes::default();
                 row.resize(format, k);
-                read_codes(&view, 0, &mut row);
+                read_codes(dtype, &raw, &mut row);
                 let shape = format.shape();
                 for (i, expected) in expected.into_iter().enumerate() {
                     let (block, group) = (i / shape.block, i / shape.group);

@@ -130,7 +130,14 @@ fn needs(layout: &KvLayout, prefill_chunk: usize, batched_tokens: usize) -> KvNe
 impl DecoderSpec {
     /// Bytes of all weights of `file` packed for `numeric`, as
     /// [`Model::weight_bytes`](super::Model::weight_bytes) counts them.
-    pub fn packed_weight_bytes(&self, file: &ModelFile, numeric: Numeric) -> u64 {
+    ///
+    /// # Errors
+    /// If the file says in no known way how its matrices are stored.
+    pub fn packed_weight_bytes(
+        &self,
+        file: &ModelFile,
+        numeric: Numeric,
+    ) -> Result<u64, ModelError> {
         loader::packed_bytes(file, self, numeric)
     }
 

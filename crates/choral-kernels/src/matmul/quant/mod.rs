@@ -125,6 +125,13 @@ macro_rules! layouts {
                 }
             }
 
+            /// Bytes of some groups' parts of 32.
+            pub(super) fn bytes_of(&self, groups: usize, parts: usize) -> usize {
+                match self {
+                    $(Self::$name(packed) => packed.bytes_of(groups, parts),)*
+                }
+            }
+
             /// Runs one task with int8 activations.
             pub(super) fn multiply_int8(&self, isa: Isa, span: &Span<'_>) {
                 match self {
@@ -146,7 +153,6 @@ macro_rules! layouts {
             ) {
                 match self {
                     $(Self::$name(packed) => {
-                        tally.read(packed.bytes_of(groups.len(), parts.len()));
                         tally.unpack(out.len());
                         isa.run_int8(Unpack::<$name, false> { packed, groups, parts, out });
                     })*
@@ -165,7 +171,6 @@ macro_rules! layouts {
             ) {
                 match self {
                     $(Self::$name(packed) => {
-                        tally.read(packed.bytes_of(groups.len(), parts.len()));
                         tally.unpack(out.len());
                         token.run_int8(Unpack::<$name, true> { packed, groups, parts, out });
                     })*

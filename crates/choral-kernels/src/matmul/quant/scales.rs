@@ -50,7 +50,7 @@ pub(in crate::matmul) struct F16ScaleMin {
 #[repr(C, align(32))]
 pub(in crate::matmul) struct Signed<const GROUPS: usize> {
     d: [u16; LANES],
-    scales: [[u8; LANES]; GROUPS],
+    scales: [[i8; LANES]; GROUPS],
 }
 /// f16 scale and minimum, with eight unsigned integers for each.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +86,7 @@ unsafe impl Zeroable for ScaleMin16 {}
 impl Scales for F16Scale {
     #[inline(always)]
     fn scale<I: Int8>(&self, int8: I, _: usize, _: usize) -> Vector<I> {
-        int8.load_f16(&self.0)
+        int8.float().widen_f16(&self.0)
     }
 
     #[inline(always)]
@@ -120,12 +120,12 @@ impl Scales for Bf16Scale {
 impl Scales for F16ScaleMin {
     #[inline(always)]
     fn scale<I: Int8>(&self, int8: I, _: usize, _: usize) -> Vector<I> {
-        int8.load_f16(&self.d)
+        int8.float().widen_f16(&self.d)
     }
 
     #[inline(always)]
     fn minimum<I: Int8>(&self, int8: I, _: usize, _: usize) -> Vector<I> {
-        int8.load_f16(&self.m)
+        int8.float().widen_f16(&self.m)
     }
 
     fn put(&mut self, lane: usize, row: &RowCodes, block: usize) {
@@ -137,8 +137,10 @@ impl Scales for F16ScaleMin {
 impl<const GROUPS: usize> Scales for Signed<GROUPS> {
     #[inline(always)]
     fn scale<I: Int8>(&self, int8: I, part: usize, half: usize) -> Vector<I> {
-        let integer = int8.load_i8(&self.scales[part * (GROUPS / 8) + half]);
-        int8.float().mul(int8.load_f16(&self.d), integer)
+        let integer = int8
+            .float()
+            .widen_i8(&self.scales[part * (GROUPS / 8) + half]);
+        int8.float().mul(int8.float().widen_f16(&self.d), integer)
     }
 
     #[inline(always)]
@@ -149,7 +151,7 @@ impl<const GROUPS: usize> Scales for Signed<GROUPS> {
     fn put(&mut self, lane: usize, row: &RowCodes, block: usize) {
         self.d[lane] = scale_bits(row.d[block]);
         for (g, scales) in self.scales.iter_mut().enumerate() {
-            scales[lane] = row.scales[block * GROUPS + g];
+            scales[lane] = row.scales[block * GROUPS + g] as i8;
         }
     }
 }
@@ -158,13 +160,13 @@ impl Scales for ScaleMin8 {
     #[inline(always)]
     fn scale<I: Int8>(&self, int8: I, part: usize, _: usize) -> Vector<I> {
         let integer = int8.load_u8(&self.scales[part]);
-        int8.float().mul(int8.load_f16(&self.d), integer)
+        int8.float().mul(int8.float().widen_f16(&self.d), integer)
     }
 
     #[inline(always)]
     fn minimum<I: Int8>(&self, int8: I, part: usize, _: usize) -> Vector<I> {
         let (f, integer) = (int8.float(), int8.load_u8(&self.minima[part]));
-        f.sub(f.splat(0.0), f.mul(int8.load_f16(&self.m), integer))
+        f.sub(f.splat(0.0), f.mul(f.widen_f16(&self.m), integer))
     }
 
     fn put(&mut self, lane: usize, row: &RowCodes, block: usize) {
@@ -181,14 +183,14 @@ impl Scales for ScaleMin16 {
     #[inline(always)]
     fn scale<I: Int8>(&self, int8: I, part: usize, half: usize) -> Vector<I> {
         let integer = int8.load_low_nibbles(&self.both[2 * part + half]);
-        int8.float().mul(int8.load_f16(&self.d), integer)
+        int8.float().mul(int8.float().widen_f16(&self.d), integer)
     }
 
     #[inline(always)]
     fn minimum<I: Int8>(&self, int8: I, part: usize, half: usize) -> Vector<I> {
         let integer = int8.load_high_nibbles(&self.both[2 * part + half]);
         let f = int8.float();
-        f.sub(f.splat(0.0), f.mul(int8.load_f16(&self.m), integer))
+        f.sub(f.splat(0.0), f.mul(f.widen_f16(&self.m), integer))
     }
 
     fn put(&mut self, lane: usize, row: &RowCodes, block: usize) {

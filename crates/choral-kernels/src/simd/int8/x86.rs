@@ -15,9 +15,6 @@ macro_rules! lanes {
 }
 use lanes;
 
-/// 2^-48, below which bf16 is zero.
-const SMALLEST: f32 = 3.552_713_7e-15;
-
 /// Where byte `AT` of a lane becomes byte `TO` and the others zeros, said for the
 /// four lanes that a byte shuffle works on at a time.
 const fn moved(at: usize, to: usize) -> [i8; 16] {

@@ -190,6 +190,7 @@ impl Slab {
         sequence.expect("live sequence: only `end` removes")
     }
 
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Sequence> {
         self.entries.iter().flatten()
     }

@@ -337,7 +337,11 @@ impl Loader<'_> {
             .collect();
         let codes: Vec<_> = views
             .iter()
-            .map(|view| move |row: usize, out: &mut RowCodes| packing::read_codes(view, row, out))
+            .map(|view| {
+                move |row: usize, out: &mut RowCodes| {
+                    packing::read_codes(view.info.dtype, view.row_bytes(row), out);
+                }
+            })
             .collect();
         let kept = |view: &TensorView<'_>| Kept::of(view.info.dtype, self.numeric);
         let parts: Vec<_> = views

@@ -425,7 +425,7 @@ fn what_is_planned_is_what_a_loaded_model_takes() {
             let model = Model::load(&file, numeric, None, &compute).expect("a golden model");
             let spec = model.spec();
             assert_eq!(
-                spec.packed_weight_bytes(&file, numeric),
+                spec.packed_weight_bytes(&file, numeric).unwrap(),
                 model.weight_bytes() as u64
             );
         }

@@ -11,8 +11,10 @@ pub(in crate::model) use place::{Place, Rows};
 
 use super::names::{At, Role};
 use super::{DecoderSpec, ModelError, Scheme, Stored};
-use choral_formats::{Dtype, FormatError, ModelFile, TensorSource, TensorView, dequantize};
-use place::{Form, RowOrder};
+use choral_formats::{
+    Dtype, FormatError, ModelFile, Quantization, TensorSource, TensorView, dequantize,
+};
+use place::{Form, Held, RowOrder};
 use std::cell::RefCell;
 use std::collections::HashSet;
 
@@ -24,17 +26,24 @@ pub(super) struct Tensors<'a> {
     file: &'a ModelFile,
     scheme: Scheme,
     spec: &'a DecoderSpec,
+    /// How matrices are stored that are more than one tensor each.
+    quantization: Option<Quantization>,
     used: RefCell<HashSet<String>>,
 }
 
 impl<'a> Tensors<'a> {
-    pub(super) fn new(file: &'a ModelFile, spec: &'a DecoderSpec) -> Self {
-        Self {
+    pub(super) fn new(file: &'a ModelFile, spec: &'a DecoderSpec) -> Result<Self, ModelError> {
+        let quantization = match file {
+            ModelFile::Hf(directory) => Quantization::of(directory)?,
+            ModelFile::Gguf(_) => None,
+        };
+        Ok(Self {
             file,
+            quantization,
             scheme: Scheme::of(file),
             spec,
             used: RefCell::default(),
-        }
+        })
     }
 
     pub(super) fn source(&self) -> &'a dyn TensorSource {
@@ -92,6 +101,9 @@ impl<'a> Tensors<'a> {
 
     /// Finds a matrix, and checks its shape and type.
     pub(super) fn matrix(&self, role: Role, at: At, shape: Shape) -> Result<Place<'a>, ModelError> {
+        if let Some(place) = self.quantised(role, at, shape)? {
+            return Ok(place);
+        }
         let (view, form) = match role {
             Role::ExpertGate | Role::ExpertUp | Role::ExpertDown => {
                 self.expert_matrix(role, at, shape)?
@@ -105,11 +117,39 @@ impl<'a> Tensors<'a> {
             }
         }
         Ok(Place {
-            view,
-            form,
+            held: Held::Tensor { view, form },
             order: self.order(role),
             shape,
         })
+    }
+
+    /// A matrix that is several tensors: codes, scales, zeros.
+    fn quantised(&self, role: Role, at: At, shape: Shape) -> Result<Option<Place<'a>>, ModelError> {
+        let Some(quantization) = &self.quantization else {
+            return Ok(None);
+        };
+        let own = (role, 0, shape[0]);
+        for (role, first, height) in [Some(own), self.fused(role)].into_iter().flatten() {
+            let name = self.name(role, at, "weight");
+            let Some(module) = name.strip_suffix(".weight") else {
+                continue;
+            };
+            let shorter = module.split_once('.').map(|(_, rest)| rest);
+            for module in [Some(module), shorter].into_iter().flatten() {
+                let wanted = [height, shape[1]];
+                let Some(matrix) = quantization.open(self.source(), module, wanted)? else {
+                    continue;
+                };
+                let parts = matrix.parts().iter().copied().map(str::to_owned);
+                self.used.borrow_mut().extend(parts);
+                return Ok(Some(Place {
+                    held: Held::Parts { matrix, first },
+                    order: self.order(role),
+                    shape,
+                }));
+            }
+        }
+        Ok(None)
     }
 
     fn plain_matrix(

@@ -1,7 +1,8 @@
 //! Bytes in AVX2 lanes, two registers each.
 
 use super::super::{BYTES, Int8, LANES};
-use super::{SMALLEST, lanes, moved};
+use super::{lanes, moved};
+use crate::bf16::SMALLEST;
 use crate::isa::Avx2;
 #[allow(clippy::wildcard_imports)] // forty intrinsics, all of one prefix
 use std::arch::x86_64::*;
@@ -43,6 +44,7 @@ impl Int8 for Avx2 {
     type A = __m256i;
 
     const MAX_ROWS: usize = 2;
+    const SIGNED_START: Option<u32> = None;
 
     #[inline(always)]
     fn float(self) -> Self {
@@ -50,9 +52,13 @@ impl Int8 for Avx2 {
     }
 
     #[inline(always)]
-    fn activations(self, a: &[i8; 4]) -> __m256i {
-        let a = i32::from_le_bytes([a[0] as u8, a[1] as u8, a[2] as u8, a[3] as u8]);
-        lanes!(_mm256_set1_epi32(a))
+    unsafe fn activations<const LINE: usize, const WORD: usize>(
+        self,
+        lines: *const [u8; BYTES],
+    ) -> __m256i {
+        // SAFETY: as this method's.
+        let word = unsafe { crate::simd::int8::word::<LINE, WORD>(lines) };
+        lanes!(_mm256_set1_epi32(i32::from_le_bytes(word)))
     }
 
     #[inline(always)]
@@ -136,11 +142,6 @@ impl Int8 for Avx2 {
     }
 
     #[inline(always)]
-    fn signed_start(self, _: i32) -> Self::I {
-        self.splat(0)
-    }
-
-    #[inline(always)]
     fn dot_signed(self, acc: Self::I, w: Self::B, a: __m256i) -> Self::I {
         // |w| times a with the sign of w; |w| and |a| are at most 127.
         lanes!({
@@ -219,14 +220,6 @@ impl Int8 for Avx2 {
     }
 
     #[inline(always)]
-    fn load_f16(self, src: &[u16; LANES]) -> [__m256; 2] {
-        lanes!([
-            _mm256_cvtph_ps(_mm_loadu_si128(src.as_ptr().cast())),
-            _mm256_cvtph_ps(_mm_loadu_si128(src.as_ptr().add(8).cast()))
-        ])
-    }
-
-    #[inline(always)]
     fn load_u8(self, src: &[u8; LANES]) -> [__m256; 2] {
         lanes!({
             let all = _mm_loadu_si128(src.as_ptr().cast());
@@ -234,18 +227,6 @@ impl Int8 for Avx2 {
             [
                 _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(all)),
                 _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high)),
-            ]
-        })
-    }
-
-    #[inline(always)]
-    fn load_i8(self, src: &[u8; LANES]) -> [__m256; 2] {
-        lanes!({
-            let all = _mm_loadu_si128(src.as_ptr().cast());
-            let high = _mm_srli_si128::<8>(all);
-            [
-                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(all)),
-                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high)),
             ]
         })
     }

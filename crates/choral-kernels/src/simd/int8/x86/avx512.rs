@@ -1,7 +1,8 @@
 //! Bytes in AVX-512 VNNI lanes.
 
 use super::super::{BYTES, Int8, LANES};
-use super::{SMALLEST, lanes, moved};
+use super::{lanes, moved};
+use crate::bf16::SMALLEST;
 use crate::isa::{Avx512, Vnni};
 use std::arch::asm;
 #[allow(clippy::wildcard_imports)] // forty intrinsics, all of one prefix
@@ -91,22 +92,26 @@ fn pairs512<const FLUSH: bool>(first: __m512, second: __m512) -> __m512i {
     _mm512_permutexvar_epi16(order, halves)
 }
 
-/// Four bytes in every lane, where this stands in the program. With the intrinsic the
-/// compiler gathers the broadcasts of many steps at the front of a loop, and spills
-/// sums to make room for them.
+/// Word `WORD` of line `LINE` in every lane, where this stands in the program. With the
+/// intrinsic the compiler gathers the broadcasts of many steps at the front of a loop,
+/// and spills sums to make room for them.
 ///
 /// # Safety
-/// The CPU has AVX-512 F.
+/// The CPU has AVX-512 F, and there are more than `LINE` lines.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn broadcast_here(a: &[i8; 4]) -> __m512i {
+unsafe fn broadcast_here<const LINE: usize, const WORD: usize>(
+    lines: *const [u8; BYTES],
+) -> __m512i {
+    const { assert!(WORD < BYTES / 4) };
     let lanes: __m512i;
-    // SAFETY: reads the four bytes of `a`; the caller promises the instruction.
+    // SAFETY: reads four bytes of a line that the caller promises, as the instruction.
     unsafe {
         asm!(
-            "vpbroadcastd {lanes}, dword ptr [{a}]",
+            "vpbroadcastd {lanes}, dword ptr [{lines} + {at}]",
             lanes = out(zmm_reg) lanes,
-            a = in(reg) a.as_ptr(),
+            lines = in(reg) lines,
+            at = const LINE * BYTES + WORD * 4,
             options(readonly, nostack, preserves_flags),
         );
     }
@@ -121,6 +126,7 @@ impl<const BF16: bool> Int8 for Vnni<BF16> {
 
     // Sums and results of six rows and two groups, two weights, two scales.
     const MAX_ROWS: usize = 6;
+    const SIGNED_START: Option<u32> = Some(7);
 
     #[inline(always)]
     fn float(self) -> Avx512 {
@@ -128,9 +134,23 @@ impl<const BF16: bool> Int8 for Vnni<BF16> {
     }
 
     #[inline(always)]
-    fn activations(self, a: &[i8; 4]) -> __m512i {
-        // SAFETY: `self` proves AVX-512.
-        unsafe { broadcast_here(a) }
+    unsafe fn activations<const LINE: usize, const WORD: usize>(
+        self,
+        lines: *const [u8; BYTES],
+    ) -> __m512i {
+        // SAFETY: as this method's, and `self` proves AVX-512.
+        unsafe { broadcast_here::<LINE, WORD>(lines) }
+    }
+
+    #[inline(always)]
+    unsafe fn integer<const LINE: usize, const WORD: usize>(
+        self,
+        lines: *const [u8; BYTES],
+        power: u32,
+    ) -> __m512i {
+        // SAFETY: as this method's, and `self` proves AVX-512.
+        let all = unsafe { broadcast_here::<LINE, WORD>(lines) };
+        lanes!(_mm512_sllv_epi32(all, _mm512_set1_epi32(power as i32)))
     }
 
     #[inline(always)]
@@ -197,11 +217,6 @@ impl<const BF16: bool> Int8 for Vnni<BF16> {
     }
 
     #[inline(always)]
-    fn signed_start(self, minus_sum: i32) -> __m512i {
-        lanes!(_mm512_set1_epi32(minus_sum * 128))
-    }
-
-    #[inline(always)]
     fn dot_signed(self, acc: __m512i, w: __m512i, a: __m512i) -> __m512i {
         self.dot_small(acc, w, a)
     }
@@ -253,20 +268,8 @@ impl<const BF16: bool> Int8 for Vnni<BF16> {
     }
 
     #[inline(always)]
-    fn load_f16(self, src: &[u16; LANES]) -> __m512 {
-        lanes!(_mm512_cvtph_ps(_mm256_loadu_si256(src.as_ptr().cast())))
-    }
-
-    #[inline(always)]
     fn load_u8(self, src: &[u8; LANES]) -> __m512 {
         lanes!(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(
-            src.as_ptr().cast()
-        ))))
-    }
-
-    #[inline(always)]
-    fn load_i8(self, src: &[u8; LANES]) -> __m512 {
-        lanes!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(
             src.as_ptr().cast()
         ))))
     }
