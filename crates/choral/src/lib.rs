@@ -21,6 +21,7 @@
 
 pub mod arch;
 pub mod builder;
+pub mod convert;
 pub mod demo;
 pub mod embed;
 pub mod engine;

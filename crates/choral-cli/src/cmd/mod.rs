@@ -11,6 +11,7 @@ mod inspect;
 mod jsonl;
 mod model_file;
 mod plan;
+mod quantize;
 mod score;
 mod template;
 mod tokenize;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Score(score::Args),
     Inspect(inspect::Args),
     Plan(plan::Args),
+    Quantize(quantize::Args),
     Bench(bench::Args),
     Debug(debug::Args),
 }
@@ -50,6 +52,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Score(args) => score::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Quantize(args) => quantize::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Debug(args) => debug::run(args),
     }

@@ -51,6 +51,22 @@ fn a_hugging_face_folder_is_summed_up() {
 }
 
 #[test]
+fn what_is_not_plain_is_told() {
+    let model = "golden/models/gpt_oss_mxfp4/hf";
+    let text = choral(&["inspect", "-m", model, "--summary"], "").text();
+    let features = text.lines().find(|line| line.contains("features"));
+    let told = features.expect("a line");
+    for what in [
+        "4 experts, 2 a token",
+        "window of 16",
+        "YaRN",
+        "attention sinks",
+    ] {
+        assert!(told.contains(what), "{told}");
+    }
+}
+
+#[test]
 fn long_arrays_are_cut_and_their_length_stated() {
     let text = choral(&["inspect", Q4_0, "--metadata"], "").text();
     let tokens = text

@@ -2,4 +2,5 @@
 
 mod cpu;
 
+pub use choral_kernels::Compute;
 pub use cpu::CpuExecutor;

@@ -19,6 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Folders in folders of a snapshot; models have one or two.
 const MOST_DEPTH: usize = 8;
 
+/// Notes that this process has begun: each has a file of its own until it is whole.
+static WRITERS: AtomicU64 = AtomicU64::new(0);
+
 /// The cache of one repository.
 pub(super) struct Store {
     layout: hf_hub::CacheRepo,
@@ -146,7 +149,6 @@ impl Store {
         }
         create_folder_of(&path)?;
         // Renamed into place, so that nobody reads half of it.
-        static WRITERS: AtomicU64 = AtomicU64::new(0);
         let writer = WRITERS.fetch_add(1, Relaxed);
         let name = format!(".{}.{writer}.{commit}", std::process::id());
         let whole = path.with_file_name(name);

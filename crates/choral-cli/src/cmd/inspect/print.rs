@@ -130,6 +130,9 @@ fn write_summary(text: &mut String, path: &str, s: &Summary) -> std::fmt::Result
             n => format!(", a sliding window in {n} layers"),
         };
         row("context", format!("{} tokens{window}", m.context))?;
+        if !m.features.is_empty() {
+            row("features", m.features.join(", "))?;
+        }
         let token = bytes(m.kv_token_bytes_f16);
         row("keys and values", format!("{token} a token in f16"))?;
     }

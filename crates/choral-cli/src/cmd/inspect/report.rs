@@ -3,12 +3,12 @@
 use super::Sections;
 use super::subject::Subject;
 use anyhow::Result;
-use choral::model::{DecoderSpec, KvType, KvTypes};
+use choral::model::{DecoderSpec, KvType, KvTypes, QkNorm, RopeScaling};
 use choral_formats::gguf::{Array, Value};
 use choral_formats::{JsonObject, TensorInfo};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Elements of an array, and characters of a string, that are shown of a long one.
@@ -59,6 +59,8 @@ pub(super) struct Shape {
     pub(super) vocabulary: usize,
     pub(super) context: usize,
     pub(super) windowed_layers: usize,
+    /// What it has that a plain Llama has not.
+    pub(super) features: Vec<String>,
     pub(super) tied_embeddings: bool,
     /// Bytes of keys and values a token, in f16.
     pub(super) kv_token_bytes_f16: u64,
@@ -191,9 +193,59 @@ fn shape(architecture: &'static str, spec: &DecoderSpec) -> Shape {
             .iter()
             .filter(|layer| layer.window.is_some())
             .count(),
+        features: features(spec),
         tied_embeddings: spec.tied_embeddings,
         kv_token_bytes_f16: spec.kv_token_bytes(KvTypes::both(KvType::F16)),
     }
+}
+
+fn features(spec: &DecoderSpec) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(moe) = &spec.moe {
+        let (all, chosen) = (moe.num_experts, moe.num_chosen);
+        let shared = if moe.shared_size > 0 {
+            " and a shared one"
+        } else {
+            ""
+        };
+        found.push(format!("{all} experts, {chosen} a token{shared}"));
+    }
+    let windows: BTreeSet<usize> = spec.layers.iter().filter_map(|l| l.window).collect();
+    found.extend(windows.iter().map(|w| format!("window of {w} tokens")));
+    let scalings: BTreeSet<&str> = spec
+        .ropes
+        .iter()
+        .filter_map(|rope| match rope.scaling {
+            RopeScaling::None => None,
+            RopeScaling::Linear { .. } => Some("linear RoPE"),
+            RopeScaling::Ntk { .. } => Some("dynamic RoPE"),
+            RopeScaling::Llama3 { .. } => Some("Llama 3 RoPE"),
+            RopeScaling::Yarn { .. } => Some("YaRN"),
+            RopeScaling::Long { .. } => Some("LongRoPE"),
+            _ => Some("scaled RoPE"),
+        })
+        .collect();
+    found.extend(scalings.into_iter().map(str::to_owned));
+    let bare = spec.layers.iter().filter(|l| l.rope.is_none()).count();
+    let has = [
+        (spec.learned_positions, "learned positions"),
+        (
+            bare > 0 && !spec.learned_positions,
+            "layers without rotation",
+        ),
+        (spec.qk_norm != QkNorm::None, "norms of Q and K"),
+        (spec.attention.sinks, "attention sinks"),
+        (
+            spec.attention.softcap.is_some() || spec.logit_softcap.is_some(),
+            "soft caps",
+        ),
+    ];
+    found.extend(
+        has.iter()
+            .filter(|(has, _)| *has)
+            .map(|(_, what)| (*what).to_owned()),
+    );
+    found
 }
 
 // The readers have checked that both fit.

@@ -45,6 +45,13 @@ impl ChatTemplate {
         path: impl AsRef<Path>,
         tokenizer: &Tokenizer,
     ) -> Result<Option<Self>, TemplateError> {
+        Self::from_named(&Self::sources_in_hf_dir(path)?, tokenizer)
+    }
+
+    /// The texts of a directory's templates, by name: `default`, and perhaps `tool_use`.
+    pub(crate) fn sources_in_hf_dir(
+        path: impl AsRef<Path>,
+    ) -> Result<BTreeMap<String, String>, TemplateError> {
         let path = path.as_ref();
         let mut named = BTreeMap::new();
         let file = path.join("chat_template.jinja");
@@ -64,7 +71,7 @@ impl ChatTemplate {
                 }
             }
         }
-        Self::from_named(&named, tokenizer)
+        Ok(named)
     }
 
     /// The template in the metadata of a GGUF file: `tokenizer.chat_template`,
