@@ -269,6 +269,38 @@ fn safetensors_in_f32_give_the_logits_of_transformers() {
     check_hf(Numeric::F32, 1e-3, 2e-3);
 }
 
+/// Files of a model without its head leave out the model's own name.
+#[test]
+fn tensors_without_the_models_own_name_are_found() {
+    for (name, own) in [("gpt2", "\"transformer."), ("qwen3", "\"model.")] {
+        let found = models().into_iter().find(|(p, _)| p.ends_with(name));
+        let (path, golden) = found.expect("a golden model");
+        let folder = tempfile::tempdir().expect("a folder");
+        for entry in std::fs::read_dir(path.join("hf")).expect("a folder") {
+            let entry = entry.expect("a file");
+            let mut bytes = std::fs::read(entry.path()).expect("readable");
+            if entry.file_name() == "model.safetensors" {
+                let len = u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
+                let header = std::str::from_utf8(&bytes[8..8 + len]).expect("text");
+                assert!(header.contains(own), "{name}: nothing to leave out");
+                let mut short = header.replace(own, "\"");
+                short.extend(std::iter::repeat_n(' ', len - short.len()));
+                bytes[8..8 + len].copy_from_slice(short.as_bytes());
+            }
+            std::fs::write(folder.path().join(entry.file_name()), bytes).expect("room");
+        }
+        let inputs: Vec<Vec<u32>> = prompts(&golden)
+            .iter()
+            .map(|(_, p)| ids(&p["ids"]))
+            .collect();
+        let logits = |path: &Path| -> Vec<Vec<f32>> {
+            let scored = score(path, Numeric::F32, &inputs);
+            scored.into_iter().map(|s| s.last_logits).collect()
+        };
+        assert_eq!(logits(folder.path()), logits(&path.join("hf")), "{name}");
+    }
+}
+
 #[test]
 fn smaller_keys_and_values_cost_their_rounding_and_no_more() {
     let tinyllama = models().into_iter().find(|(p, _)| p.ends_with("tinyllama"));

@@ -105,6 +105,13 @@ fn compressed(config: &JsonObject) -> Result<Fp8, FormatError> {
     if format != "float-quantized" {
         return Err(config.invalid("format", "float-quantized", format));
     }
+    // Rotations that activations would have to go through.
+    if config
+        .object("transform_config")?
+        .is_some_and(|t| t.iter().next().is_some())
+    {
+        return Err(config.invalid("transform_config", "none", "rotations"));
+    }
     let mut block = None;
     if let Some(groups) = config.object("config_groups")? {
         let names: Vec<String> = groups.iter().map(|(name, _)| name.to_owned()).collect();

@@ -123,7 +123,7 @@ pub(crate) trait Int8: Copy {
 unsafe fn word<const LINE: usize, const WORD: usize>(lines: *const [u8; BYTES]) -> [u8; 4] {
     const { assert!(WORD < BYTES / 4) };
     // SAFETY: the line is there, and the word is in it.
-    unsafe { (*lines.add(LINE)).as_chunks::<4>().0[WORD] }
+    unsafe { lines.add(LINE).cast::<[u8; 4]>().add(WORD).read() }
 }
 
 impl Int8 for Scalar {

@@ -26,7 +26,21 @@ pub(super) const NAMES: &[(Role, &str)] = &[
 fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
     const WINDOW: Key = Key::new("sliding_window", "attention.sliding_window");
     let mut spec = gemma(hyper, 46)?;
-    let window = hyper.usize(WINDOW)?;
+    // Files without these keys mean the published models, as llama.cpp and the class's
+    // defaults in transformers do; `null` in a config means none.
+    let is_silent = |key| hyper.is_gguf() || !hyper.hf_has(key);
+    let mut window = hyper.usize(WINDOW)?;
+    if window.is_none() && is_silent("sliding_window") {
+        window = Some(4096);
+    }
+    for (cap, key, published) in [
+        (&mut spec.attention.softcap, "attn_logit_softcapping", 50.0),
+        (&mut spec.logit_softcap, "final_logit_softcapping", 30.0),
+    ] {
+        if cap.is_none() && is_silent(key) {
+            *cap = Some(published);
+        }
+    }
     spec.set_windows(hyper.windows(spec.num_layers, window, |layer| layer % 2 == 0)?);
     Ok(spec)
 }

@@ -27,7 +27,7 @@ fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
 
     let global = hyper.rope_of(spec.head_dim, Some("full_attention"))?;
     let mut local = hyper.rope_of(spec.head_dim, Some("sliding_attention"))?;
-    if local == global {
+    if !hyper.hf_rope_by_kind()? {
         // Older files state one, and a base for the others, which are not scaled.
         local.theta = hyper.positive(LOCAL_BASE)?.map_or(10_000.0, f64::from);
         local.scaling = RopeScaling::None;

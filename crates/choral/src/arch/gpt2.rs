@@ -36,6 +36,15 @@ const KEYS: Keys = Keys {
 
 fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
     let mut spec = DecoderSpec::read(hyper, &KEYS)?;
+    for (key, known) in [
+        ("scale_attn_weights", true),
+        ("scale_attn_by_inverse_layer_idx", false),
+    ] {
+        let found = hyper.hf_bool(key, known)?;
+        if found != known {
+            return Err(hyper.invalid(Key::hf(key), known, found));
+        }
+    }
     spec.norm.kind = NormKind::Layer;
     spec.learned_positions = true;
     spec.ropes.clear();

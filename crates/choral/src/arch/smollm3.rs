@@ -19,7 +19,6 @@ fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
     spec.qkv_bias = hyper.hf_bool("attention_bias", false).map(Stored::if_set)?;
     spec.attention_output_bias = spec.qkv_bias;
     spec.ffn_bias = hyper.hf_bool("mlp_bias", false).map(Stored::if_set)?;
-    spec.set_windows(hyper.qwen_windows(spec.num_layers)?);
     let interval = hyper
         .hf_usize("no_rope_layer_interval")?
         .unwrap_or(4)
@@ -30,5 +29,10 @@ fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
         let rotates = rotates.as_ref().map_or(by_interval, |flags| flags[index]);
         layer.rope = rotates.then_some(0);
     }
+    // Windows are in the layers that do not rotate, unless `layer_types` says otherwise.
+    let rotates: Vec<bool> = spec.layers.iter().map(|l| l.rope.is_some()).collect();
+    let used = hyper.hf_bool("use_sliding_window", false)?;
+    let window = hyper.hf_usize("sliding_window")?.filter(|_| used);
+    spec.set_windows(hyper.windows(spec.num_layers, window, |layer| !rotates[layer])?);
     Ok(spec)
 }

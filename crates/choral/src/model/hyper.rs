@@ -205,6 +205,25 @@ impl<'a> Hyper<'a> {
         }
     }
 
+    /// Whether `config.json` has a key, be it `null`; never in GGUF files.
+    pub fn hf_has(&self, key: &str) -> bool {
+        match self.source {
+            Source::Gguf { .. } => false,
+            Source::Hf(dir) => dir.config.get(key).is_some(),
+        }
+    }
+
+    /// Whether `config.json` states a rotation for each kind of layer.
+    pub fn hf_rope_by_kind(&self) -> Result<bool, ModelError> {
+        match self.source {
+            Source::Gguf { .. } => Ok(false),
+            Source::Hf(dir) => {
+                let parameters = dir.config.object("rope_parameters")?;
+                Ok(parameters.is_some_and(|p| p.has("full_attention")))
+            }
+        }
+    }
+
     /// A count of `config.json`; `None` in GGUF files.
     pub fn hf_usize(&self, key: &str) -> Result<Option<usize>, ModelError> {
         match self.source {
@@ -272,7 +291,9 @@ impl<'a> Hyper<'a> {
             Source::Gguf { file, .. } => Ok(file.tensor("output.weight").is_none()),
             Source::Hf(dir) => {
                 let stated = dir.config.optional("tie_word_embeddings")?;
-                Ok(stated.unwrap_or_else(|| dir.tensor("lm_head.weight").is_none()))
+                // Of a quantised head there are several tensors, none of that name.
+                let has_head = || dir.infos().iter().any(|t| t.name.starts_with("lm_head."));
+                Ok(stated.unwrap_or_else(|| !has_head()))
             }
         }
     }

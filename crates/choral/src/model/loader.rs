@@ -61,12 +61,15 @@ pub(super) fn load(
     let layers = (0..spec.num_layers)
         .map(|layer| loader.layer(layer))
         .collect::<Result<_, _>>()?;
-    let table = |role| {
-        let name = loader.tensors.name(role, At::default(), "weight");
-        Embedding::new(Arc::clone(file), name)
+    let table = |role, rows| -> Result<Embedding, ModelError> {
+        let name = loader.tensors.table(role, [rows, spec.hidden_size])?;
+        Ok(Embedding::new(Arc::clone(file), name))
     };
-    let embedding = table(Role::Embedding);
-    let positions = spec.learned_positions.then(|| table(Role::Positions));
+    let embedding = table(Role::Embedding, spec.vocab_size)?;
+    let positions = spec
+        .learned_positions
+        .then(|| table(Role::Positions, spec.max_context))
+        .transpose()?;
     let output = has_head.then(|| loader.output()).transpose()?;
     let norm = loader.norm(Role::OutputNorm, At::default())?;
     loader.tensors.report_unused();
@@ -255,17 +258,10 @@ impl Loader<'_> {
     fn check(&self) -> Result<(), ModelError> {
         let s = self.spec;
         let find = |role, at, shape| self.tensors.matrix(role, at, shape).map(|_| ());
-        find(
-            Role::Embedding,
-            At::default(),
-            [s.vocab_size, s.hidden_size],
-        )?;
+        let table = |role, rows| self.tensors.table(role, [rows, s.hidden_size]);
+        table(Role::Embedding, s.vocab_size)?;
         if s.learned_positions {
-            find(
-                Role::Positions,
-                At::default(),
-                [s.max_context, s.hidden_size],
-            )?;
+            table(Role::Positions, s.max_context)?;
         }
         for (role, at, shape, _) in matrices(s) {
             let found = find(role, at, shape);

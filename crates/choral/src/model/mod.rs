@@ -130,6 +130,16 @@ pub enum ModelError {
         /// What the file says.
         found: String,
     },
+    /// A table that is read row by row is stored as several tensors.
+    #[error("{}: `{name}` is quantised with {method}, expected floats", file.display())]
+    QuantisedTable {
+        /// The directory.
+        file: PathBuf,
+        /// The table.
+        name: String,
+        /// What it is quantised with.
+        method: &'static str,
+    },
     /// A tensor that the architecture needs is not there.
     #[error("{}: tensor `{name}` is missing", file.display())]
     MissingTensor {

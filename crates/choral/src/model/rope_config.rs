@@ -103,7 +103,9 @@ pub(super) struct HfRope {
 /// newer ones, which may hold one such object for each `kind` of layer.
 pub(super) fn from_hf(config: &JsonObject, kind: Option<&str>) -> Result<HfRope, ModelError> {
     let mut newer = config.object("rope_parameters")?;
-    if let (Some(parameters), Some(kind)) = (&newer, kind)
+    // Where each kind has its own and none is asked for, full attention's stands for all.
+    let kind = kind.unwrap_or("full_attention");
+    if let Some(parameters) = &newer
         && let Some(own) = parameters.object(kind)?
     {
         newer = Some(own);
@@ -175,7 +177,17 @@ fn hf_scaling(
                 beta_slow: scaling.optional("beta_slow")?.unwrap_or(1.0),
                 attention_factor: match scaling.optional("attention_factor")? {
                     Some(value) => positive("attention_factor", value)?,
-                    None => yarn_attention_factor(factor),
+                    None => {
+                        let m: Option<f64> = scaling.optional("mscale")?;
+                        let all: Option<f64> = scaling.optional("mscale_all_dim")?;
+                        match (m, all) {
+                            (Some(m), Some(all)) if m != 0.0 && all != 0.0 => {
+                                let grown = yarn_attention_factor(factor) - 1.0;
+                                (1.0 + m * grown) / (1.0 + all * grown)
+                            }
+                            _ => yarn_attention_factor(factor),
+                        }
+                    }
                 },
                 truncate: scaling.optional("truncate")?.unwrap_or(true),
             }

@@ -128,6 +128,19 @@ impl<'a> Tensors<'a> {
         }
     }
 
+    /// The tensor of a table that is read row by row, under the name that the file has
+    /// for it.
+    pub(super) fn table(&self, role: Role, shape: Shape) -> Result<String, ModelError> {
+        match self.matrix(role, At::default(), shape)?.held {
+            Held::Tensor { view, .. } => Ok(view.info.name.clone()),
+            Held::Parts { matrix, .. } => Err(ModelError::QuantisedTable {
+                file: self.source().path().to_owned(),
+                name: self.name(role, At::default(), "weight"),
+                method: matrix.method(),
+            }),
+        }
+    }
+
     /// Finds a matrix, and checks its shape and type.
     pub(super) fn matrix(&self, role: Role, at: At, shape: Shape) -> Result<Place<'a>, ModelError> {
         if let Some(place) = self.quantised(role, at, shape)? {
