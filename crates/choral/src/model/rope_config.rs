@@ -177,17 +177,7 @@ fn hf_scaling(
                 beta_slow: scaling.optional("beta_slow")?.unwrap_or(1.0),
                 attention_factor: match scaling.optional("attention_factor")? {
                     Some(value) => positive("attention_factor", value)?,
-                    None => {
-                        let m: Option<f64> = scaling.optional("mscale")?;
-                        let all: Option<f64> = scaling.optional("mscale_all_dim")?;
-                        match (m, all) {
-                            (Some(m), Some(all)) if m != 0.0 && all != 0.0 => {
-                                let grown = yarn_attention_factor(factor) - 1.0;
-                                (1.0 + m * grown) / (1.0 + all * grown)
-                            }
-                            _ => yarn_attention_factor(factor),
-                        }
-                    }
+                    None => hf_yarn_attention_factor(scaling, factor)?,
                 },
                 truncate: scaling.optional("truncate")?.unwrap_or(true),
             }
@@ -206,6 +196,20 @@ fn hf_scaling(
 }
 
 /// `LongRoPE` of a `config.json`. Source: Hugging Face `modeling_rope_utils.py`.
+/// Where a config states `mscale` and `mscale_all_dim`, the ratio of the factors that each
+/// makes.
+fn hf_yarn_attention_factor(scaling: &JsonObject, factor: f64) -> Result<f64, ModelError> {
+    let plain = yarn_attention_factor(factor);
+    let m: Option<f64> = scaling.optional("mscale")?;
+    let all: Option<f64> = scaling.optional("mscale_all_dim")?;
+    Ok(match (m, all) {
+        (Some(m), Some(all)) if m != 0.0 && all != 0.0 => {
+            (1.0 + m * (plain - 1.0)) / (1.0 + all * (plain - 1.0))
+        }
+        _ => plain,
+    })
+}
+
 fn hf_long(config: &JsonObject, scaling: &JsonObject) -> Result<RopeScaling, ModelError> {
     let key = "original_max_position_embeddings";
     let context: usize = config.required("max_position_embeddings")?;
