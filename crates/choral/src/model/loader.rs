@@ -269,6 +269,18 @@ impl Loader<'_> {
                 found?;
             }
         }
+        // Vectors are small: reading them twice costs nothing beside packing.
+        for (role, at, [n, _], stored) in matrices(s) {
+            if self.has_head || role != s.output_role() {
+                self.tensors.bias(role, at, n, stored)?;
+            }
+        }
+        for layer in 0..s.num_layers {
+            self.norms(layer)?;
+            self.head_norms(layer)?;
+            self.sinks(layer)?;
+        }
+        self.norm(Role::OutputNorm, At::default())?;
         Ok(())
     }
 
@@ -356,7 +368,9 @@ impl Loader<'_> {
         })
     }
 
-    fn layer(&self, index: usize) -> Result<Layer, ModelError> {
+    /// A layer's norms: before and after attention, before and after the feed-forward
+    /// part.
+    fn norms(&self, index: usize) -> Result<[Option<Norm>; 4], ModelError> {
         let s = self.spec;
         let at = At::layer(index);
         let norm = |stands: bool, role| stands.then(|| self.norm(role, at)).transpose();
@@ -366,33 +380,62 @@ impl Loader<'_> {
             Placement::Around => (true, true),
         };
         let own_ffn_norm = before && s.placement != Placement::Parallel;
+        Ok([
+            norm(before, Role::AttentionNorm)?,
+            norm(after, Role::PostAttentionNorm)?,
+            norm(own_ffn_norm, Role::FfnNorm)?,
+            norm(after, Role::PostFfnNorm)?,
+        ])
+    }
+
+    /// Norms of Q and K.
+    fn head_norms(&self, index: usize) -> Result<[Option<Norm>; 2], ModelError> {
+        let s = self.spec;
+        let norm = |role, heads: usize| {
+            let len = match s.qk_norm {
+                QkNorm::None => return Ok(None),
+                QkNorm::Head => s.head_dim,
+                QkNorm::Whole => heads * s.head_dim,
+            };
+            self.rms_norm(role, At::layer(index), len).map(Some)
+        };
+        Ok([
+            norm(Role::QNorm, s.num_heads)?,
+            norm(Role::KNorm, s.num_kv_heads)?,
+        ])
+    }
+
+    fn sinks(&self, index: usize) -> Result<Option<Vec<f32>>, ModelError> {
+        let s = self.spec;
+        let sinks = || {
+            let at = At::layer(index);
+            self.tensors.vector(Role::Sinks, at, "weight", s.num_heads)
+        };
+        s.attention.sinks.then(sinks).transpose()
+    }
+
+    fn layer(&self, index: usize) -> Result<Layer, ModelError> {
+        let [attention_norm, post_attention_norm, ffn_norm, post_ffn_norm] = self.norms(index)?;
         Ok(Layer {
-            attention_norm: norm(before, Role::AttentionNorm)?,
+            attention_norm,
             attention: self.attention(index)?,
-            post_attention_norm: norm(after, Role::PostAttentionNorm)?,
-            ffn_norm: norm(own_ffn_norm, Role::FfnNorm)?,
+            post_attention_norm,
+            ffn_norm,
             ffn: self.feed_forward(index)?,
-            post_ffn_norm: norm(after, Role::PostFfnNorm)?,
+            post_ffn_norm,
         })
     }
 
     fn attention(&self, index: usize) -> Result<Attention, ModelError> {
         let s = self.spec;
-        let at = At::layer(index);
         let [q, k, v, output] = s.attention_matrices(index);
-        let head_norm = |role, heads: usize| match s.qk_norm {
-            QkNorm::None => Ok(None),
-            QkNorm::Head => self.rms_norm(role, at, s.head_dim).map(Some),
-            QkNorm::Whole => self.rms_norm(role, at, heads * s.head_dim).map(Some),
-        };
-        let sinks = s.attention.sinks;
-        let sinks = sinks.then(|| self.tensors.vector(Role::Sinks, at, "weight", s.num_heads));
+        let [q_norm, k_norm] = self.head_norms(index)?;
         Ok(Attention {
             qkv: self.fused(&[q, k, v])?,
-            q_norm: head_norm(Role::QNorm, s.num_heads)?,
-            k_norm: head_norm(Role::KNorm, s.num_kv_heads)?,
+            q_norm,
+            k_norm,
             output: self.fused(&[output])?,
-            sinks: sinks.transpose()?,
+            sinks: self.sinks(index)?,
             heads: s.num_heads,
             kv_heads: s.num_kv_heads,
             head_dim: s.head_dim,
