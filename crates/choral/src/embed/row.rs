@@ -4,12 +4,10 @@
 //! format, which is told by its `body` and answered in OpenAI's shape.
 
 use crate::engine::Prompt;
-use crate::job::{
-    Fields, InputFormat, Line, Lines, RowCode, RowError, RowHead, RowKey, excerpt, json_message,
-};
+use crate::job::{Entries, Entry, Fault, InputFormat, RowCode, RowError, RowHead, fields};
 use serde_json::{Map, Value};
-use std::collections::HashSet;
 use std::io::{self, BufRead};
+use std::sync::atomic::Ordering;
 
 /// The path that OpenAI's lines name.
 const URL: &str = "/v1/embeddings";
@@ -59,80 +57,41 @@ impl RowWork {
 /// be read on.
 #[derive(Debug)]
 pub struct RowReader<R> {
-    lines: Lines<R>,
+    entries: Entries<R>,
     format: InputFormat,
-    next_index: u64,
-    num_blank_lines: u64,
-    /// The ids so far, to find the one that comes twice: 16 bytes a row.
-    seen: HashSet<u128>,
-}
-
-/// A [`RowError`] that does not know its line yet.
-struct Fault {
-    code: RowCode,
-    message: String,
-    field: Option<String>,
-}
-
-impl Fault {
-    fn new(code: RowCode, field: &str, message: String) -> Self {
-        Self {
-            code,
-            message,
-            field: (!field.is_empty()).then(|| field.to_owned()),
-        }
-    }
-
-    fn value(field: &str, found: &Value, expected: &str) -> Self {
-        let message = format!("`{field}` is {}, expected {expected}", excerpt(found));
-        Self::new(RowCode::InvalidParameter, field, message)
-    }
-
-    fn unknown(field: &str) -> Self {
-        let message = format!("unknown field `{field}`");
-        Self::new(RowCode::UnknownParameter, field, message)
-    }
 }
 
 impl<R: BufRead> RowReader<R> {
     /// Reads `reader`.
     pub fn new(reader: R, format: InputFormat) -> Self {
         Self {
-            lines: Lines::new(reader),
+            entries: Entries::new(reader),
             format,
-            next_index: 0,
-            num_blank_lines: 0,
-            seen: HashSet::new(),
         }
     }
 
     /// Lines so far without content, which are no rows.
     pub fn num_blank_lines(&self) -> u64 {
-        self.num_blank_lines
+        self.entries.num_blank_lines().load(Ordering::Relaxed)
     }
 
-    fn row(&mut self, line: Line) -> Row {
-        let index = self.next_index;
-        self.next_index += 1;
-        let number = line.number;
+    fn row(&mut self, entry: Entry) -> Row {
+        let Entry { index, line, text } = entry;
         let (mut custom_id, mut form) = (None, Form::Own);
-        let work = match (line.text, self.format) {
-            (Err(fault), _) => Err(Fault::new(RowCode::InvalidLine, "", fault.to_string())),
+        let work = match (text, self.format) {
+            (Err(fault), _) => Err(fault),
             (Ok(text), InputFormat::Text) => Ok(RowWork::one(Prompt::Text(text))),
             (Ok(text), InputFormat::Jsonl) => self.json_work(&text, &mut custom_id, &mut form),
         };
-        let work = work.map_err(|fault| RowError {
-            code: fault.code,
-            message: fault.message,
-            line: number,
-            field: fault.field,
-        });
-        let head = RowHead {
-            index,
-            line: number,
-            custom_id,
-        };
-        Row { head, form, work }
+        Row {
+            work: work.map_err(|fault| fault.at(line)),
+            form,
+            head: RowHead {
+                index,
+                line,
+                custom_id,
+            },
+        }
     }
 
     fn json_work(
@@ -141,33 +100,16 @@ impl<R: BufRead> RowReader<R> {
         custom_id: &mut Option<String>,
         form: &mut Form,
     ) -> Result<RowWork, Fault> {
-        let Fields(fields) = serde_json::from_str(text)
-            .map_err(|error| Fault::new(RowCode::InvalidJson, "", json_message(&error)))?;
+        let fields = fields(text)?;
         let has = |name: &str| fields.iter().any(|(field, _)| field == name);
         if has("body") || has("url") {
             *form = Form::OpenAi;
         }
         // First, so that an error further on is reported under the row's name.
-        if let Some((_, value)) = fields.iter().find(|(name, _)| name == "custom_id") {
-            *custom_id = self.custom_id(value)?;
-        }
+        *custom_id = self.entries.custom_id(&fields)?;
         match form {
             Form::Own => own_work(fields),
             Form::OpenAi => open_ai_work(fields),
-        }
-    }
-
-    fn custom_id(&mut self, value: &Value) -> Result<Option<String>, Fault> {
-        match value {
-            Value::Null => Ok(None),
-            Value::String(id) => {
-                if self.seen.insert(RowKey::Id(id.clone()).fingerprint()) {
-                    return Ok(Some(id.clone()));
-                }
-                let message = format!("`custom_id` {} has come before", excerpt(value));
-                Err(Fault::new(RowCode::DuplicateCustomId, "custom_id", message))
-            }
-            other => Err(Fault::value("custom_id", other, "a string")),
         }
     }
 }
@@ -176,18 +118,14 @@ impl<R: BufRead> Iterator for RowReader<R> {
     type Item = io::Result<Row>;
 
     fn next(&mut self) -> Option<io::Result<Row>> {
-        loop {
-            let line = match self.lines.next()? {
-                Ok(line) => line,
-                Err(error) => return Some(Err(error)),
-            };
-            if line.text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
-                self.num_blank_lines += 1;
-                continue;
-            }
-            return Some(Ok(self.row(line)));
-        }
+        let entry = self.entries.next()?;
+        Some(entry.map(|entry| self.row(entry)))
     }
+}
+
+fn unknown(field: &str) -> Fault {
+    let message = format!("unknown field `{field}`");
+    Fault::new(RowCode::UnknownParameter, field, message)
 }
 
 fn own_work(fields: Vec<(String, Value)>) -> Result<RowWork, Fault> {
@@ -210,7 +148,7 @@ fn own_work(fields: Vec<(String, Value)>) -> Result<RowWork, Fault> {
                 }
             }
             "dimensions" => dimensions = count(&name, &value)?,
-            _ => return Err(Fault::unknown(&name)),
+            _ => return Err(unknown(&name)),
         }
     }
     let input = input.ok_or_else(|| {
@@ -235,7 +173,7 @@ fn open_ai_work(fields: Vec<(String, Value)>) -> Result<RowWork, Fault> {
             ("url", value) => return Err(Fault::value(&name, &value, URL)),
             ("body", Value::Object(fields)) => body = Some(fields),
             ("body", value) => return Err(Fault::value(&name, &value, "an object")),
-            _ => return Err(Fault::unknown(&name)),
+            _ => return Err(unknown(&name)),
         }
     }
     let missing = |name: &str| {
@@ -276,7 +214,7 @@ fn open_ai_body(body: Map<String, Value>) -> Result<RowWork, Fault> {
                     _ => return Err(Fault::value(&at(&name), &value, "float or base64")),
                 };
             }
-            _ => return Err(Fault::unknown(&at(&name))),
+            _ => return Err(unknown(&at(&name))),
         }
     }
     if work.inputs.is_empty() {

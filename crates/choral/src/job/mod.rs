@@ -11,6 +11,7 @@
 
 mod adapter;
 mod answer;
+mod entry;
 mod key;
 mod line;
 mod parameter;
@@ -23,12 +24,11 @@ mod tests;
 pub use answer::{
     Answer, Choice, PromptTokensDetails, Timings, TokenAlternative, TokenEntry, Usage,
 };
+pub(crate) use entry::{Entries, Entry, Fault, fields};
 pub use key::RowKey;
 pub use line::{Line, LineFault, Lines};
-pub(crate) use parameter::excerpt;
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
 pub use row::{
     ChatInput, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowReader, RowWork,
 };
-pub(crate) use row::{Fields, json_message};
 pub use run::{Job, JobError, JobLimits, JobSummary, Render, Sink, Stop};

@@ -1,20 +1,17 @@
 //! From a line of the input to what is to be run, or to what is wrong with it.
 
 use super::adapter::Adapters;
+use super::entry::{Entries, Entry, Fault, fields};
 use super::key::RowKey;
-use super::line::{Line, LineFault, Lines};
-use super::parameter::{ParameterError, excerpt, set_parameter};
+use super::parameter::set_parameter;
 use crate::engine::request::{Lora, Prompt};
 use crate::sampling::SamplingParams;
 use crate::text::TemplateInput;
 use serde::Serialize;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
-use std::collections::HashSet;
-use std::fmt;
 use std::io::{self, BufRead};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 /// How an input file is to be read. Blank lines are passed over in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,27 +169,20 @@ impl From<&ChatInput> for TemplateInput {
 /// cannot be read on.
 #[derive(Debug)]
 pub struct RowReader<R> {
-    lines: Lines<R>,
+    entries: Entries<R>,
     format: InputFormat,
     base: SamplingParams,
     adapters: Adapters,
-    next_index: u64,
-    num_blank_lines: Arc<AtomicU64>,
-    /// The ids so far, to find the one that comes twice: 16 bytes a row.
-    seen: HashSet<u128>,
 }
 
 impl<R: BufRead> RowReader<R> {
     /// Reads `reader`, giving rows the parameters `base` where they have none.
     pub fn new(reader: R, format: InputFormat, base: SamplingParams) -> Self {
         Self {
-            lines: Lines::new(reader),
+            entries: Entries::new(reader),
             format,
             base,
             adapters: Adapters::default(),
-            next_index: 0,
-            num_blank_lines: Arc::default(),
-            seen: HashSet::new(),
         }
     }
 
@@ -208,16 +198,14 @@ impl<R: BufRead> RowReader<R> {
     /// Counts the lines without content, which are no rows, while another thread
     /// reads.
     pub fn num_blank_lines(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.num_blank_lines)
+        Arc::clone(self.entries.num_blank_lines())
     }
 
-    fn row(&mut self, line: Line) -> Row {
-        let index = self.next_index;
-        self.next_index += 1;
-        let number = line.number;
+    fn row(&mut self, entry: Entry) -> Row {
+        let Entry { index, line, text } = entry;
         let mut custom_id = None;
-        let work = match (line.text, self.format) {
-            (Err(fault), _) => Err(Fault::line(&fault)),
+        let work = match (text, self.format) {
+            (Err(fault), _) => Err(fault),
             (Ok(text), InputFormat::Text) => Ok(RowWork {
                 input: RowInput::Prompt(Prompt::Text(text)),
                 params: self.base.clone(),
@@ -225,58 +213,25 @@ impl<R: BufRead> RowReader<R> {
             }),
             (Ok(text), InputFormat::Jsonl) => self.json_work(&text, &mut custom_id),
         };
-        let work = work.map_err(
-            |Fault {
-                 code,
-                 message,
-                 field,
-             }| RowError {
-                code,
-                message,
-                line: number,
-                field,
+        Row {
+            work: work.map_err(|fault| fault.at(line)),
+            head: RowHead {
+                index,
+                line,
+                custom_id,
             },
-        );
-        let head = RowHead {
-            index,
-            line: number,
-            custom_id,
-        };
-        Row { head, work }
+        }
     }
 
     fn json_work(&mut self, text: &str, custom_id: &mut Option<String>) -> Result<RowWork, Fault> {
-        let Fields(fields) = serde_json::from_str(text).map_err(|error| Fault {
-            code: RowCode::InvalidJson,
-            message: json_message(&error),
-            field: None,
-        })?;
+        let fields = fields(text)?;
         // First, so that an error further on is reported under the row's name.
-        if let Some((_, value)) = fields.iter().find(|(name, _)| name == "custom_id") {
-            *custom_id = self.custom_id(value)?;
-        }
+        *custom_id = self.entries.custom_id(&fields)?;
         let mut draft = Draft::new(self.base.clone(), &self.adapters);
         for (name, value) in fields {
             draft.set(&name, value)?;
         }
         draft.finish()
-    }
-
-    fn custom_id(&mut self, value: &Value) -> Result<Option<String>, Fault> {
-        match value {
-            Value::Null => Ok(None),
-            Value::String(id) => {
-                if self.seen.insert(RowKey::Id(id.clone()).fingerprint()) {
-                    return Ok(Some(id.clone()));
-                }
-                Err(Fault {
-                    code: RowCode::DuplicateCustomId,
-                    message: format!("`custom_id` {} has come before", excerpt(value)),
-                    field: Some("custom_id".to_owned()),
-                })
-            }
-            other => Err(Fault::value("custom_id", other, "a string")),
-        }
     }
 }
 
@@ -284,63 +239,8 @@ impl<R: BufRead> Iterator for RowReader<R> {
     type Item = io::Result<Row>;
 
     fn next(&mut self) -> Option<io::Result<Row>> {
-        loop {
-            let line = match self.lines.next()? {
-                Ok(line) => line,
-                Err(error) => return Some(Err(error)),
-            };
-            if line.text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
-                self.num_blank_lines.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
-            return Some(Ok(self.row(line)));
-        }
-    }
-}
-
-/// A [`RowError`] that does not know its line yet.
-struct Fault {
-    code: RowCode,
-    message: String,
-    field: Option<String>,
-}
-
-impl Fault {
-    fn line(fault: &LineFault) -> Self {
-        Self {
-            code: RowCode::InvalidLine,
-            message: fault.to_string(),
-            field: None,
-        }
-    }
-
-    fn value(field: &str, found: &Value, expected: &str) -> Self {
-        Self {
-            code: RowCode::InvalidParameter,
-            message: format!("`{field}` is {}, expected {expected}", excerpt(found)),
-            field: Some(field.to_owned()),
-        }
-    }
-
-    fn prompt(message: &str, field: Option<&str>) -> Self {
-        Self {
-            code: RowCode::InvalidPrompt,
-            message: message.to_owned(),
-            field: field.map(str::to_owned),
-        }
-    }
-}
-
-impl From<ParameterError> for Fault {
-    fn from(error: ParameterError) -> Self {
-        Self {
-            code: match error {
-                ParameterError::Unknown { .. } => RowCode::UnknownParameter,
-                ParameterError::Type { .. } => RowCode::InvalidParameter,
-            },
-            message: error.to_string(),
-            field: Some(error.name().to_owned()),
-        }
+        let entry = self.entries.next()?;
+        Some(entry.map(|entry| self.row(entry)))
     }
 }
 
@@ -429,11 +329,8 @@ impl<'a> Draft<'a> {
     /// `lora` and `model` are two ways to say one thing.
     fn ask_for(&mut self, lora: Vec<Lora>, field: &'static str) -> Result<(), Fault> {
         if let Some((_, other)) = self.lora.replace((lora, field)) {
-            return Err(Fault {
-                code: RowCode::InvalidParameter,
-                message: format!("`{field}` and `{other}` both ask for adapters: give one"),
-                field: Some(field.to_owned()),
-            });
+            let message = format!("`{field}` and `{other}` both ask for adapters: give one");
+            return Err(Fault::new(RowCode::InvalidParameter, field, message));
         }
         Ok(())
     }
@@ -464,11 +361,11 @@ impl<'a> Draft<'a> {
         let input = match (self.prompt, self.messages) {
             (Some(_), Some(_)) => {
                 let message = "there are both `prompt` and `messages`: give one";
-                return Err(Fault::prompt(message, Some("messages")));
+                return Err(invalid_prompt("messages", message));
             }
             (None, None) => {
                 let message = "there is neither `prompt` nor `messages`";
-                return Err(Fault::prompt(message, None));
+                return Err(invalid_prompt("", message));
             }
             (Some(prompt), None) => {
                 let of_chat = [
@@ -481,7 +378,7 @@ impl<'a> Draft<'a> {
                 ];
                 if let Some((field, _)) = of_chat.iter().find(|(_, given)| *given) {
                     let message = format!("`{field}` is for `messages`, but there is a `prompt`");
-                    return Err(Fault::prompt(&message, Some(field)));
+                    return Err(invalid_prompt(field, message));
                 }
                 RowInput::Prompt(prompt)
             }
@@ -501,6 +398,10 @@ impl<'a> Draft<'a> {
             },
         })
     }
+}
+
+fn invalid_prompt(field: &str, message: impl Into<String>) -> Fault {
+    Fault::new(RowCode::InvalidPrompt, field, message)
 }
 
 /// Whether `name` is a field of a row rather than a parameter.
@@ -536,47 +437,5 @@ fn objects(field: &str, value: Value) -> Result<Vec<Value>, Fault> {
     match value {
         Value::Array(items) if items.iter().all(Value::is_object) => Ok(items),
         other => Err(Fault::value(field, &other, "a list of objects")),
-    }
-}
-
-/// `serde_json` counts lines inside of the one that it is given.
-pub(crate) fn json_message(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let message = match message.rfind(" at line ") {
-        Some(end) => &message[..end],
-        None => &message,
-    };
-    format!("{message} (column {})", error.column())
-}
-
-/// The fields of an object, none of them twice.
-pub(crate) struct Fields(pub(crate) Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields: Vec<(String, Value)> = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if fields.iter().any(|(earlier, _)| *earlier == name) {
-                        return Err(serde::de::Error::custom(format!(
-                            "field `{name}` comes twice"
-                        )));
-                    }
-                    fields.push((name, value));
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(FieldsVisitor)
     }
 }

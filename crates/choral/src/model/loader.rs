@@ -4,7 +4,7 @@ use super::decoder::{FeedForward, Layer, Model};
 use super::hyper::Hyper;
 use super::names::{At, Role};
 use super::packing::{self, Kept};
-use super::tensors::{Place, Rows, Shape, Tensors};
+use super::tensors::{Place, Shape, Tensors};
 use super::{
     Adapter, DecoderSpec, Ffn, LayerSpec, ModelError, MoeSpec, NormKind, Numeric, Placement,
     QkNorm, RopeScaling, Scheme, Stored,
@@ -12,7 +12,7 @@ use super::{
 use crate::nn::{Attention, Embedding, Linear, LowRank, Mlp, Moe, Norm, Rope, SharedExpert};
 use choral_formats::{Dtype, ModelFile};
 use choral_kernels::Compute;
-use choral_kernels::matmul::{self, Element, PackedMatrix, RowCodes, Source};
+use choral_kernels::matmul::{Element, PackedMatrix};
 use std::sync::Arc;
 
 struct Loader<'a> {
@@ -320,52 +320,23 @@ impl Loader<'_> {
 
     /// Packs the rows of all parts as one matrix, and gives back the file's pages.
     fn pack(&self, parts: &[(Role, Place<'_>)]) -> Result<PackedMatrix, ModelError> {
-        let k = parts[0].1.shape()[1];
-        let opened: Vec<Rows<'_>> = parts
+        let opened: Vec<_> = parts
             .iter()
-            .map(|(_, place)| place.open())
-            .collect::<Result<_, _>>()?;
-        // One closure of each kind a part: which one is called depends on its type.
-        let floats: Vec<_> = opened
-            .iter()
-            .map(|rows| move |row: usize, out: &mut [f32]| rows.floats(row, out))
-            .collect();
-        let codes: Vec<_> = opened
-            .iter()
-            .map(|rows| move |row: usize, out: &mut RowCodes| rows.codes(row, out))
-            .collect();
-        let kept = |(role, place): &(Role, Place<'_>)| kept(*role, place.dtype(), self.numeric);
-        let sources: Vec<_> = parts
-            .iter()
-            .enumerate()
-            .map(|(i, part)| matmul::Part {
-                rows: part.1.shape()[0],
-                source: match kept(part) {
-                    Kept::Float(element) => Source::Float {
-                        element,
-                        row: &floats[i],
-                    },
-                    Kept::Codes(format, input) => Source::Codes {
-                        format,
-                        input,
-                        row: &codes[i],
-                    },
-                },
+            .map(|(role, place)| {
+                Ok(packing::Part {
+                    rows: place.open()?,
+                    shape: place.shape(),
+                    kept: kept(*role, place.dtype(), self.numeric),
+                })
             })
-            .collect();
-        let packed = PackedMatrix::pack(self.compute, k, &sources);
+            .collect::<Result<_, ModelError>>()?;
+        let packed = packing::pack(self.compute, &opened);
         for (_, place) in parts {
             for tensor in place.tensors() {
                 self.tensors.source().release(tensor);
             }
         }
-        packed.ok_or_else(|| ModelError::NoMemory {
-            what: "packed weights",
-            bytes: parts
-                .iter()
-                .map(|part| kept(part).bytes(part.1.shape()))
-                .sum(),
-        })
+        packed
     }
 
     /// A layer's norms: before and after attention, before and after the feed-forward

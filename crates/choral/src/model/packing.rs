@@ -3,10 +3,12 @@
 //! The one place that knows both sides: element types of files
 //! ([`Dtype`]) and packed layouts of kernels ([`Format`]).
 
-use super::Numeric;
+use super::tensors::{Rows, Shape};
+use super::{ModelError, Numeric};
 use choral_formats::Dtype;
 use choral_formats::dequant::{CodesMut, split_codes};
-use choral_kernels::matmul::{Element, Format, Input, PackedMatrix, RowCodes};
+use choral_kernels::Compute;
+use choral_kernels::matmul::{self, Element, Format, Input, PackedMatrix, RowCodes, Source};
 
 /// What a matrix becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,53 @@ pub(super) fn read_codes(dtype: Dtype, row: &[u8], out: &mut RowCodes) {
         minima: &mut out.minima,
     };
     split_codes(dtype, row, &mut parts).expect("type and width were checked");
+}
+
+/// A part of a matrix to be packed.
+pub(super) struct Part<'a> {
+    pub(super) rows: Rows<'a>,
+    /// `[n, k]`.
+    pub(super) shape: Shape,
+    pub(super) kept: Kept,
+}
+
+/// Packs the rows of all parts as one matrix.
+///
+/// # Errors
+/// If there is no memory for it.
+pub(super) fn pack(compute: &Compute, parts: &[Part<'_>]) -> Result<PackedMatrix, ModelError> {
+    // One closure of each kind a part: which one is called depends on how it is kept.
+    let floats: Vec<_> = parts
+        .iter()
+        .map(|part| move |row: usize, out: &mut [f32]| part.rows.floats(row, out))
+        .collect();
+    let codes: Vec<_> = parts
+        .iter()
+        .map(|part| move |row: usize, out: &mut RowCodes| part.rows.codes(row, out))
+        .collect();
+    let sources: Vec<_> = parts
+        .iter()
+        .enumerate()
+        .map(|(i, part)| matmul::Part {
+            rows: part.shape[0],
+            source: match part.kept {
+                Kept::Float(element) => Source::Float {
+                    element,
+                    row: &floats[i],
+                },
+                Kept::Codes(format, input) => Source::Codes {
+                    format,
+                    input,
+                    row: &codes[i],
+                },
+            },
+        })
+        .collect();
+    let packed = PackedMatrix::pack(compute, parts[0].shape[1], &sources);
+    packed.ok_or_else(|| ModelError::NoMemory {
+        what: "packed weights",
+        bytes: parts.iter().map(|part| part.kept.bytes(part.shape)).sum(),
+    })
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@ use super::{Encoder, EncoderSpec, Layer};
 use crate::arch::EncoderFamily;
 use crate::model::names::{At, Role};
 use crate::model::packing::{self, Kept};
+use crate::model::tensors::Rows;
 use crate::model::{AttentionSpec, ModelError, Numeric, Scheme};
 use crate::nn::{Attention, Embedding, Linear, Mlp, Norm};
 use choral_formats::{Dtype, FormatError, ModelFile, TensorSource, TensorView, dequantize};
 use choral_kernels::Compute;
-use choral_kernels::matmul::{PackedMatrix, Part, RowCodes, Source};
+use choral_kernels::matmul::PackedMatrix;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -326,50 +327,18 @@ impl Loader<'_> {
 
     /// Packs the rows of all views as one matrix, and gives back the file's pages.
     fn pack(&self, views: &[TensorView<'_>]) -> Result<PackedMatrix, ModelError> {
-        let floats: Vec<_> = views
-            .iter()
-            .map(|view| {
-                move |row: usize, out: &mut [f32]| {
-                    view.dequantize_row(row, out)
-                        .expect("type and width were checked");
-                }
-            })
-            .collect();
-        let codes: Vec<_> = views
-            .iter()
-            .map(|view| {
-                move |row: usize, out: &mut RowCodes| {
-                    packing::read_codes(view.info.dtype, view.row_bytes(row), out);
-                }
-            })
-            .collect();
-        let kept = |view: &TensorView<'_>| Kept::of(view.info.dtype, self.numeric);
         let parts: Vec<_> = views
             .iter()
-            .enumerate()
-            .map(|(i, view)| Part {
-                rows: view.rows(),
-                source: match kept(view) {
-                    Kept::Float(element) => Source::Float {
-                        element,
-                        row: &floats[i],
-                    },
-                    Kept::Codes(format, input) => Source::Codes {
-                        format,
-                        input,
-                        row: &codes[i],
-                    },
-                },
+            .map(|&view| packing::Part {
+                rows: Rows::of(view),
+                shape: [view.rows(), view.row_len()],
+                kept: Kept::of(view.info.dtype, self.numeric),
             })
             .collect();
-        let packed = PackedMatrix::pack(self.compute, views[0].row_len(), &parts);
+        let packed = packing::pack(self.compute, &parts);
         for view in views {
             self.tensors.source.release(&view.info.name);
         }
-        let bytes = |view: &TensorView<'_>| kept(view).bytes([view.rows(), view.row_len()]);
-        packed.ok_or_else(|| ModelError::NoMemory {
-            what: "packed weights",
-            bytes: views.iter().map(bytes).sum(),
-        })
+        packed
     }
 }

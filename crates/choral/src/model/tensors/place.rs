@@ -192,7 +192,17 @@ fn halves_of(neighbours: &[u8; 16]) -> [u8; 16] {
     std::array::from_fn(|i| code(i) | code(i + 16) << 4)
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// All rows of a tensor, as it has them.
+    pub(in crate::model) fn of(view: TensorView<'a>) -> Self {
+        Self::InFile {
+            view,
+            first: 0,
+            step: 1,
+            order: RowOrder::AsStored,
+        }
+    }
+
     /// Row `row` as floats.
     ///
     /// # Panics
