@@ -4,7 +4,9 @@
 //! format, which is told by its `body` and answered in OpenAI's shape.
 
 use crate::engine::Prompt;
-use crate::job::{Entries, Entry, Fault, InputFormat, RowCode, RowError, RowHead, fields};
+use crate::job::{
+    Content, Entries, Entry, Fault, Ids, InputFormat, RowCode, RowError, RowHead, fields,
+};
 use serde_json::{Map, Value};
 use std::io::{self, BufRead};
 use std::sync::atomic::Ordering;
@@ -58,15 +60,15 @@ impl RowWork {
 #[derive(Debug)]
 pub struct RowReader<R> {
     entries: Entries<R>,
-    format: InputFormat,
+    ids: Ids,
 }
 
 impl<R: BufRead> RowReader<R> {
     /// Reads `reader`.
     pub fn new(reader: R, format: InputFormat) -> Self {
         Self {
-            entries: Entries::new(reader),
-            format,
+            entries: Entries::new(reader, format),
+            ids: Ids::default(),
         }
     }
 
@@ -76,12 +78,20 @@ impl<R: BufRead> RowReader<R> {
     }
 
     fn row(&mut self, entry: Entry) -> Row {
-        let Entry { index, line, text } = entry;
+        let Entry {
+            index,
+            line,
+            content,
+            ..
+        } = entry;
         let (mut custom_id, mut form) = (None, Form::Own);
-        let work = match (text, self.format) {
-            (Err(fault), _) => Err(fault),
-            (Ok(text), InputFormat::Text) => Ok(RowWork::one(Prompt::Text(text))),
-            (Ok(text), InputFormat::Jsonl) => self.json_work(&text, &mut custom_id, &mut form),
+        let work = match content {
+            Err(fault) => Err(fault),
+            Ok(Content::Text(text)) => Ok(RowWork::one(Prompt::Text(text))),
+            Ok(Content::Json(text)) => {
+                fields(&text).and_then(|fields| self.work(fields, &mut custom_id, &mut form))
+            }
+            Ok(Content::Fields { fields, .. }) => self.work(fields, &mut custom_id, &mut form),
         };
         Row {
             work: work.map_err(|fault| fault.at(line)),
@@ -90,23 +100,23 @@ impl<R: BufRead> RowReader<R> {
                 index,
                 line,
                 custom_id,
+                ..RowHead::default()
             },
         }
     }
 
-    fn json_work(
+    fn work(
         &mut self,
-        text: &str,
+        fields: Vec<(String, Value)>,
         custom_id: &mut Option<String>,
         form: &mut Form,
     ) -> Result<RowWork, Fault> {
-        let fields = fields(text)?;
         let has = |name: &str| fields.iter().any(|(field, _)| field == name);
         if has("body") || has("url") {
             *form = Form::OpenAi;
         }
         // First, so that an error further on is reported under the row's name.
-        *custom_id = self.entries.custom_id(&fields)?;
+        *custom_id = self.ids.custom_id(&fields)?;
         match form {
             Form::Own => own_work(fields),
             Form::OpenAi => open_ai_work(fields),
