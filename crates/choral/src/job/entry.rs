@@ -65,11 +65,10 @@ impl<R: BufRead> Entries<R> {
         }
     }
 
-    /// Numbers entries from `index` on, and counts blank lines there.
+    /// Counts blank lines there.
     #[must_use]
-    pub fn continuing(mut self, index: u64, num_blank_lines: Arc<AtomicU64>) -> Self {
-        self.next_index = index;
-        self.num_blank_lines = num_blank_lines;
+    pub fn counting_blank_lines_in(mut self, count: Arc<AtomicU64>) -> Self {
+        self.num_blank_lines = count;
         self
     }
 

@@ -7,7 +7,7 @@
 
 use super::row::{Row, RowInput, RowWork};
 use crate::engine::request::Prompt;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,23 +58,24 @@ impl Identity {
             super::row::Form::Own => json!(null),
             super::row::Form::OpenAi { endpoint, model } => json!([endpoint.url(), model]),
         };
-        let row = json!({
+        self.hash(&json!({
             "id": head.custom_id,
             "row": head.custom_id.is_none().then_some(head.index),
             "form": form,
             "fields": head.fields,
             "work": work,
-        });
-        let digest = self
-            .settings
-            .clone()
-            .chain_update(row.to_string())
-            .finalize();
+        }))
+    }
+
+    /// The id of what `row` says in full.
+    pub fn hash(&self, row: &Value) -> RowId {
+        let hash = self.settings.clone();
+        let digest = hash.chain_update(row.to_string()).finalize();
         let first = digest.first_chunk().expect("SHA-256 has 32 bytes");
         RowId(u128::from_be_bytes(*first))
     }
 
-    fn work(&self, row: &Row, work: &RowWork) -> serde_json::Value {
+    fn work(&self, row: &Row, work: &RowWork) -> Value {
         let RowWork {
             input,
             params,

@@ -14,8 +14,10 @@ mod answer;
 mod draft;
 mod entry;
 mod id;
+mod input;
 mod key;
 mod line;
+mod merge;
 mod open_ai;
 mod parameter;
 mod reader;
@@ -23,6 +25,7 @@ mod record;
 mod row;
 mod run;
 mod runner;
+mod shard;
 mod sorting;
 
 #[cfg(test)]
@@ -34,8 +37,10 @@ pub use answer::{
 pub use entry::{Content, Entries, Entry, Fault};
 pub(crate) use entry::{Ids, fields};
 pub use id::{Identity, RowId, Settings};
+pub use input::{FileFormat, FileSource, InputFile, Inputs};
 pub use key::RowKey;
 pub use line::{Line, LineFault, Lines};
+pub use merge::{MergeError, Merged, merge};
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
 pub use reader::{ModelNames, RowReader};
 pub use record::{Description, Record, RecordError, Reuse};
@@ -44,3 +49,4 @@ pub use row::{
 };
 pub use run::{Job, JobError, JobLimits, JobSummary, Kept, Order, Sink, Stop};
 pub use runner::{EngineRunner, Refusal, Render, Reply, Runner, Running};
+pub use shard::Shard;

@@ -56,13 +56,13 @@ pub(super) fn work(
             ("custom_id", value) => has_id = !value.is_null(),
             ("method", value) if value == "POST" => {}
             ("method", value) => return Err(Fault::value(&name, &value, "POST")),
-            ("url", value) => match value.as_str().and_then(Endpoint::of) {
-                Some(endpoint) => url = Some(endpoint),
-                None => {
+            ("url", value) => {
+                let endpoint = value.as_str().and_then(Endpoint::of).ok_or_else(|| {
                     let expected = "/v1/chat/completions or /v1/completions";
-                    return Err(Fault::value(&name, &value, expected));
-                }
-            },
+                    Fault::value(&name, &value, expected)
+                })?;
+                url = Some(endpoint);
+            }
             ("body", Value::Object(fields)) => body = Some(fields),
             ("body", value) => return Err(Fault::value(&name, &value, "an object")),
             _ => {
@@ -193,23 +193,21 @@ pub(super) fn line<'a>(
         None => RowKey::Row(answer.row),
     };
     let key = format!("{:032x}", key.fingerprint());
+    let (prefix, object) = match endpoint {
+        Endpoint::Chat => ("chatcmpl", "chat.completion"),
+        Endpoint::Completions => ("cmpl", "text_completion"),
+    };
+    let completion = || Completion {
+        id: format!("{prefix}-{key}"),
+        object,
+        created: 0,
+        model,
+        choices: answer.outputs.iter().map(|c| choice(c, endpoint)).collect(),
+        usage: &answer.usage,
+    };
     let (status_code, body) = match &answer.error {
         Some(error) => (status(error.code), Body::Error { error: body(error) }),
-        None => {
-            let (prefix, object) = match endpoint {
-                Endpoint::Chat => ("chatcmpl", "chat.completion"),
-                Endpoint::Completions => ("cmpl", "text_completion"),
-            };
-            let completion = Completion {
-                id: format!("{prefix}-{key}"),
-                object,
-                created: 0,
-                model,
-                choices: answer.outputs.iter().map(|c| choice(c, endpoint)).collect(),
-                usage: &answer.usage,
-            };
-            (200, Body::Answer(completion))
-        }
+        None => (200, Body::Answer(completion())),
     };
     Line {
         id: format!("batch_req_{key}"),

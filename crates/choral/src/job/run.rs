@@ -325,7 +325,7 @@ impl Run<'_, '_> {
                 },
                 default(patience) => is_waited_for = true,
             }
-            is_ended |= input_error.is_some() || self.is_over();
+            is_ended |= input_error.is_some();
             let is_group_full = !self.has_room_to_read();
             if self.queue.is_empty() && (is_group_full || is_ended || is_waited_for) {
                 self.sort_group();
@@ -333,7 +333,8 @@ impl Run<'_, '_> {
             self.start_rows()?;
             self.sink.flush().map_err(JobError::Output)?;
             let num_open = self.group.len() + self.queue.len() + self.running.len();
-            if is_ended && num_open == 0 {
+            // What a job that is over leaves open was cancelled.
+            if self.is_over() || (is_ended && num_open == 0) {
                 break;
             }
         }

@@ -4,6 +4,8 @@ use choral_formats::{FormatError, ModelFile};
 use sha2::{Digest, Sha256};
 use std::fmt::{self, Write as _};
 use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
 
 /// Bytes that are read of a tensor, at three places.
 const SAMPLE_BYTES: usize = 4096;
@@ -57,11 +59,37 @@ pub fn fingerprint(model: &ModelFile) -> Result<String, FormatError> {
             hash.0.update(&bytes[from..from + sample]);
         }
     }
-    let digest = hash.0.finalize();
-    Ok(digest[..16].iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
+    Ok(hash.digits())
+}
+
+/// The same over an adapter's files: all bytes of `path`, or of the files in that
+/// folder, in the order of their names.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn adapter_fingerprint(path: &Path) -> io::Result<String> {
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        let entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path()));
+        files = entries.collect::<io::Result<Vec<_>>>()?;
+        files.retain(|path| path.is_file());
+        files.sort();
+    }
+    let mut hash = Writer(Sha256::new());
+    for path in files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut file = fs::File::open(&path)?;
+        let length = file.metadata()?.len();
+        hash.put(format_args!("{name}: {length} bytes\n"));
+        let mut bytes = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut bytes)? {
+                0 => break,
+                count => hash.0.update(&bytes[..count]),
+            }
+        }
+    }
+    Ok(hash.digits())
 }
 
 /// Hashes what is written.
@@ -70,6 +98,14 @@ struct Writer(Sha256);
 impl Writer {
     fn put(&mut self, text: fmt::Arguments<'_>) {
         self.write_fmt(text).expect("hashing does not fail");
+    }
+}
+
+impl Writer {
+    fn digits(self) -> String {
+        let digest = self.0.finalize();
+        let first = digest.first_chunk().expect("SHA-256 has 32 bytes");
+        format!("{:032x}", u128::from_be_bytes(*first))
     }
 }
 

@@ -24,7 +24,7 @@ pub use choral_kernels::attention::{KvType, KvTypes};
 pub use decoder::{Model, Scratch};
 pub use defaults::GenerationDefaults;
 pub use encoder::{Encoder, EncoderScratch, EncoderSpec, EncoderStep};
-pub use fingerprint::fingerprint;
+pub use fingerprint::{adapter_fingerprint, fingerprint};
 pub use hyper::{ExpertKeys, Hyper, Key};
 pub use kv::{KvBlocks, KvLayout};
 pub use names::Role;

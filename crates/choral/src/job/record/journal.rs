@@ -12,6 +12,7 @@
 
 use super::{Description, RecordError};
 use crate::job::id::{RowId, Settings};
+use crate::job::shard::Shard;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
@@ -41,18 +42,25 @@ pub(super) struct Header {
     pub(super) seed: u64,
     /// The files that rows are read from.
     pub(super) inputs: Vec<String>,
+    /// Which of their rows, if not all.
+    pub(super) shard: Option<Shard>,
     /// What all answers depend on.
     pub(super) settings: Settings,
 }
 
 impl Header {
     pub(super) fn new(job: Description, seed: u64) -> Self {
-        let Description { inputs, settings } = job;
+        let Description {
+            inputs,
+            shard,
+            settings,
+        } = job;
         Self {
             version: VERSION,
             is_complete: false,
             seed,
             inputs,
+            shard,
             settings,
         }
     }
@@ -163,58 +171,29 @@ impl Journal {
     }
 
     /// Opens a journal and hands its entries to `each`, until one is torn or `each`
-    /// has enough; what follows is cut off. `None` if there is no journal, or one that
-    /// never got as far as its first entry.
+    /// has enough; what follows is cut off. `None` if there is no journal.
     pub(super) fn open(
         path: &Path,
         mut each: impl FnMut(Entry) -> io::Result<bool>,
     ) -> Result<Option<Self>, RecordError> {
-        let damaged = |reason: String| RecordError::Journal {
-            path: path.to_owned(),
-            reason,
-        };
-        let mut options = OpenOptions::new();
-        let file = match options.read(true).write(true).open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(RecordError::io(path, error)),
+        let Some(mut reader) = JournalReader::open(path)? else {
+            return Ok(None);
         };
         let io = |error| RecordError::io(path, error);
-        let mut reader = BufReader::new(&file);
-        let mut line = Vec::new();
-        let mut limited = reader.by_ref().take(MAX_HEADER_BYTES);
-        limited.read_until(b'\n', &mut line).map_err(io)?;
-        if line.last() != Some(&b'\n') {
-            return if (line.len() as u64) < MAX_HEADER_BYTES {
-                Ok(None)
-            } else {
-                Err(damaged("it does not begin with a line of JSON".to_owned()))
-            };
-        }
-        let header: Header = serde_json::from_slice(&line)
-            .map_err(|error| damaged(format!("its first line: {error}")))?;
-        if header.version != VERSION {
-            let found = header.version;
-            return Err(damaged(format!(
-                "it has version {found}, expected {VERSION}"
-            )));
-        }
         let mut num_entries = 0;
-        let mut bytes = [0; ENTRY_BYTES];
-        while reader.read_exact(&mut bytes).is_ok() {
-            let Some(entry) = Entry::from_bytes(&bytes) else {
-                break;
-            };
+        while let Some(entry) = reader.next() {
             if !each(entry).map_err(io)? {
                 break;
             }
             num_entries += 1;
         }
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).open(path).map_err(io)?;
         let mut journal = Self {
             path: path.to_owned(),
             file,
-            header,
-            header_bytes: line.len() as u64,
+            header: reader.header,
+            header_bytes: reader.header_bytes,
             num_entries,
             unwritten: Vec::new(),
         };
@@ -274,6 +253,60 @@ impl Journal {
             let message = format!("{}: entry {number} was changed", self.path.display());
             io::Error::new(io::ErrorKind::InvalidData, message)
         })
+    }
+}
+
+/// Reads a journal from its beginning.
+pub(super) struct JournalReader {
+    reader: BufReader<File>,
+    pub(super) header: Header,
+    header_bytes: u64,
+}
+
+impl JournalReader {
+    /// `None` if there is no journal, or one that never got as far as its first entry.
+    pub(super) fn open(path: &Path) -> Result<Option<Self>, RecordError> {
+        let damaged = |reason: String| RecordError::Journal {
+            path: path.to_owned(),
+            reason,
+        };
+        let io = |error| RecordError::io(path, error);
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io(error)),
+        };
+        let mut reader = BufReader::new(file);
+        let mut line = Vec::new();
+        let mut limited = reader.by_ref().take(MAX_HEADER_BYTES);
+        limited.read_until(b'\n', &mut line).map_err(io)?;
+        if line.last() != Some(&b'\n') {
+            return if (line.len() as u64) < MAX_HEADER_BYTES {
+                Ok(None)
+            } else {
+                Err(damaged("it does not begin with a line of JSON".to_owned()))
+            };
+        }
+        let header: Header = serde_json::from_slice(&line)
+            .map_err(|error| damaged(format!("its first line: {error}")))?;
+        if header.version != VERSION {
+            let found = header.version;
+            return Err(damaged(format!(
+                "it has version {found}, expected {VERSION}"
+            )));
+        }
+        Ok(Some(Self {
+            reader,
+            header,
+            header_bytes: line.len() as u64,
+        }))
+    }
+
+    /// The next entry that is whole.
+    pub(super) fn next(&mut self) -> Option<Entry> {
+        let mut bytes = [0; ENTRY_BYTES];
+        self.reader.read_exact(&mut bytes).ok()?;
+        Entry::from_bytes(&bytes)
     }
 }
 

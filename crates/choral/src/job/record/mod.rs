@@ -21,6 +21,7 @@
 mod index;
 mod journal;
 mod lock;
+mod part;
 #[cfg(test)]
 mod tests;
 
@@ -28,14 +29,17 @@ use super::answer::Answer;
 use super::id::{Identity, RowId, Settings};
 use super::row::{Form, Row};
 use super::run::Kept;
+use super::shard::Shard;
 use index::Index;
-use journal::{Entry, Header, Journal, read_at};
+use journal::{Entry, Header, Journal, JournalReader, read_at};
 use lock::Lock;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+pub(super) use part::PartReader;
 
 /// The most that a power cut may cost.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,20 +69,23 @@ pub enum RecordError {
         /// The output.
         path: PathBuf,
     },
+    /// Nothing says which rows its lines are of.
+    #[error("no journal is beside `{}`, to say which rows its lines are of", path.display())]
+    NoJournal {
+        /// The output.
+        path: PathBuf,
+    },
     /// The record is of another job.
     #[error(
-        "`{}` is the output of another job: {name} was {found}, and is {expected} now",
-        path.display()
+        "`{}` is the output of another job: {}",
+        path.display(),
+        differences.join("; ")
     )]
     OtherJob {
         /// The output.
         path: PathBuf,
-        /// What differs.
-        name: String,
-        /// What it was.
-        found: String,
-        /// What it is in this job.
-        expected: String,
+        /// What differs: its name, what it was, and what it is in this job.
+        differences: Vec<String>,
     },
     /// The record was finished, and is not what it was then.
     #[error("`{}` was changed after its job had finished: byte {offset} is not what the journal says", path.display())]
@@ -137,6 +144,8 @@ pub struct Description {
     /// The files that rows are read from. A record of other files is not taken over
     /// unless told to.
     pub inputs: Vec<String>,
+    /// Which of their rows are the job's, if not all.
+    pub shard: Option<Shard>,
     /// What all answers depend on.
     pub settings: Settings,
 }
@@ -198,6 +207,11 @@ impl Paths {
             sorted: with_suffix(output, ".sorted"),
         }
     }
+}
+
+/// A file beside `output`, to be renamed when it is complete.
+pub(in crate::job) fn temporary(output: &Path) -> PathBuf {
+    with_suffix(output, ".new")
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -302,7 +316,25 @@ impl Record {
     /// The record cannot be read or written.
     pub fn kept(&mut self, row: &Row) -> io::Result<Option<Kept>> {
         let id = self.identity.of(row);
-        let index = row.head.index;
+        self.kept_as(row.head.index, id, row.head.form == Form::Own)
+    }
+
+    /// What all ids of this job's rows are made with.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// [`kept`](Self::kept), for row `index` with that id, whose line has its number in
+    /// `row` if `is_numbered`.
+    ///
+    /// # Errors
+    /// The record cannot be read or written.
+    pub fn kept_as(
+        &mut self,
+        index: u64,
+        id: RowId,
+        is_numbered: bool,
+    ) -> io::Result<Option<Kept>> {
         let Some((number, entry)) = self.find(id)? else {
             return self.expect(index, id);
         };
@@ -311,7 +343,7 @@ impl Record {
         if entry.is_failed && (self.reuse.retry_errors || is_other_row) {
             return self.expect(index, id);
         }
-        if is_other_row && row.head.form == Form::Own {
+        if is_other_row && is_numbered {
             let line = renumbered(&self.line(&entry)?, index)?;
             self.append(index, id, &line, entry.is_failed)?;
         } else {
@@ -341,11 +373,22 @@ impl Record {
     /// # Panics
     /// If the row was not asked for ([`kept`](Self::kept)).
     pub fn put(&mut self, answer: &Answer) -> io::Result<()> {
-        let id = self.expected.remove(&answer.row);
-        let id = id.expect("a row is asked for before it is answered");
         let mut line = Vec::new();
         answer.write(&mut line);
-        self.append(answer.row, id, &line, answer.error.is_some())
+        self.put_line(answer.row, &line, answer.error.is_some())
+    }
+
+    /// [`put`](Self::put), for the line of row `index`, which ends in `\n`.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    ///
+    /// # Panics
+    /// If the row was not asked for ([`kept_as`](Self::kept_as)).
+    pub fn put_line(&mut self, index: u64, line: &[u8], is_failed: bool) -> io::Result<()> {
+        let id = self.expected.remove(&index);
+        let id = id.expect("a row is asked for before it is answered");
+        self.append(index, id, line, is_failed)
     }
 
     /// Writes what was put, and has the disk take it if the last time was a while ago.
@@ -537,7 +580,7 @@ struct Found {
 impl Found {
     fn read(paths: &Paths) -> Result<Self, RecordError> {
         let io = |error| RecordError::io(&paths.output, error);
-        let header = Journal::open(&paths.journal, |_| Ok(true))?.map(|journal| journal.header);
+        let header = JournalReader::open(&paths.journal)?.map(|reader| reader.header);
         let is_complete = header.as_ref().is_some_and(|header| header.is_complete);
         if is_complete && paths.sorted.exists() {
             fs::rename(&paths.sorted, &paths.output).map_err(io)?;
@@ -589,33 +632,31 @@ fn compare(
     job: &Description,
     seed: Option<u64>,
 ) -> Result<(), RecordError> {
-    let other = |name: &str, found: &str, expected: &str| {
-        Err(RecordError::OtherJob {
-            path: output.to_owned(),
-            name: name.to_owned(),
-            found: found.to_owned(),
-            expected: expected.to_owned(),
-        })
+    let mut differences = Vec::new();
+    let mut differ = |name: &str, found: &str, expected: &str| {
+        if found != expected {
+            differences.push(format!("{name} was {found}, and is {expected} now"));
+        }
     };
-    let settings = &job.settings;
-    let names = header.settings.keys().chain(settings.keys());
+    let names: BTreeSet<_> = header.settings.keys().chain(job.settings.keys()).collect();
     for name in names {
         let said = |settings: &Settings| settings.get(name).map_or("not set", |v| v).to_owned();
-        let (found, expected) = (said(&header.settings), said(settings));
-        if found != expected {
-            return other(name, &found, &expected);
-        }
+        differ(name, &said(&header.settings), &said(&job.settings));
     }
-    if header.inputs != job.inputs {
-        let all = |inputs: &[String]| inputs.join(", ");
-        return other("the input", &all(&header.inputs), &all(&job.inputs));
+    let all = |inputs: &[String]| inputs.join(", ");
+    differ("the input", &all(&header.inputs), &all(&job.inputs));
+    let shard = |shard: Option<Shard>| shard.map_or("all rows".to_owned(), |s| s.to_string());
+    differ("the shard", &shard(header.shard), &shard(job.shard));
+    if let Some(seed) = seed {
+        differ("the seed", &header.seed.to_string(), &seed.to_string());
     }
-    match seed {
-        Some(seed) if seed != header.seed => {
-            other("the seed", &header.seed.to_string(), &seed.to_string())
-        }
-        _ => Ok(()),
+    if differences.is_empty() {
+        return Ok(());
     }
+    Err(RecordError::OtherJob {
+        path: output.to_owned(),
+        differences,
+    })
 }
 
 /// The first 64 bits of an id.

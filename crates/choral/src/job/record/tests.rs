@@ -22,6 +22,7 @@ const CHANGED: Reuse = Reuse {
 fn job(model: &str) -> Description {
     Description {
         inputs: vec!["in.jsonl".to_owned()],
+        shard: None,
         settings: Settings::from([("model".to_owned(), model.to_owned())]),
     }
 }
