@@ -274,23 +274,28 @@ impl OpenRequest {
         }
         self.ended = true;
         let now = self.log.started.elapsed();
-        self.change(|request| {
-            request.outcome = outcome;
-            request.ended = Some(now);
-        });
+        // Under one lock: a request that has ended is no longer open.
         let mut seen = self.log.seen();
         seen.open_requests -= 1;
         seen.last_activity = now;
+        if let Some(request) = seen.request(self.id) {
+            request.outcome = outcome;
+            request.ended = Some(now);
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut RequestRecord)) {
-        let mut seen = self.log.seen();
-        let Some(index) = self.id.checked_sub(seen.first_id) else {
-            return;
-        };
-        if let Some(request) = seen.requests.get_mut(index as usize) {
+        if let Some(request) = self.log.seen().request(self.id) {
             change(request);
         }
+    }
+}
+
+impl Seen {
+    /// The request of this number, if it was not forgotten.
+    fn request(&mut self, id: u64) -> Option<&mut RequestRecord> {
+        let index = id.checked_sub(self.first_id)?;
+        self.requests.get_mut(index as usize)
     }
 }
 

@@ -289,7 +289,7 @@ fn connections_are_counted_and_a_client_that_leaves_is_noticed() {
         std::thread::yield_now();
     }
     drop(stream);
-    while server.log().open_connections() > 0 {
+    while server.log().open_connections() + server.log().open_requests() > 0 {
         std::thread::yield_now();
     }
     assert_eq!(server.log().requests()[2].outcome, Outcome::ClientGone);
