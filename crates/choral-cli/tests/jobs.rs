@@ -345,3 +345,268 @@ fn a_second_job_on_one_output_is_refused() {
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("another job is writing to"), "{stderr}");
 }
+
+#[test]
+fn a_job_that_runs_out_of_room_keeps_what_it_has_and_goes_on_later() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("rows.jsonl");
+    fs::write(&input, rows(400)).expect("writable");
+    let undisturbed = folder.path().join("undisturbed.jsonl");
+    assert_eq!(run(&input, &undisturbed, &[]).0, Some(3));
+    let size = fs::metadata(&undisturbed).expect("there").len();
+    let output = folder.path().join("answers.jsonl");
+    // A file that may not grow fails to be written as on a full disk. The limit, in
+    // blocks of 512 bytes or of 1024, lies within the output.
+    let limit = size / 1024 / 3;
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(format!("trap '' XFSZ; ulimit -f {limit}; exec \"$@\""));
+    shell.arg("sh").arg(env!("CARGO_BIN_EXE_choral"));
+    shell.args(["batch", "-s", "11", "-n", "6", "-i"]);
+    shell.arg(&input).arg("-o").arg(&output);
+    let Output { status, stderr, .. } = shell.output().expect("runs");
+    let stderr = String::from_utf8(stderr).expect("messages are text");
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("cannot write the output") && stderr.contains("the same command goes on"),
+        "{stderr}"
+    );
+    let partial = fs::read(&output).expect("readable");
+    assert!(!partial.is_empty() && partial.ends_with(b"\n"));
+    let num_kept = lines(&output).len();
+    let (code, stderr) = run(&input, &output, &[]);
+    assert_eq!(code, Some(3), "{stderr}");
+    assert_eq!(num_found(&stderr), Some(num_kept), "{stderr}");
+    assert!(fs::read(&output).expect("readable") == fs::read(&undisturbed).expect("readable"));
+}
+
+#[test]
+fn shards_share_out_the_rows_and_merge_to_what_one_job_gives() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("rows.jsonl");
+    fs::write(&input, rows(120)).expect("writable");
+    let whole = folder.path().join("whole.jsonl");
+    assert_eq!(run(&input, &whole, &[]).0, Some(3));
+    let part = |i: usize| folder.path().join(format!("part-{i}.jsonl"));
+    for i in 0..3 {
+        let (code, stderr) = run(&input, &part(i), &["--shard", &format!("{i}/3")]);
+        assert!(matches!(code, Some(0 | 3)), "{stderr}");
+        let count = lines(&part(i)).len();
+        assert!((20..60).contains(&count), "{count} of 120 rows");
+    }
+    let merged = folder.path().join("merged.jsonl");
+    let merge = |parts: &[PathBuf]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_choral"));
+        let output = command
+            .arg("merge")
+            .args(parts)
+            .arg("-o")
+            .arg(&merged)
+            .output();
+        let output = output.expect("runs");
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).expect("messages are text"),
+        )
+    };
+    let (code, stderr) = merge(&[part(0), part(2)]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("shard 1/3 is in none"), "{stderr}");
+    assert!(!merged.exists());
+    let (code, stderr) = merge(&[part(0), part(1), part(0)]);
+    assert_eq!(code, Some(1), "{stderr}");
+    let (code, stderr) = merge(&[folder.path().join("part-*")]);
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(fs::read(&merged).expect("readable") == fs::read(&whole).expect("readable"));
+    let (code, stderr) = run(&input, &part(0), &["--shard", "3/3"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.contains("expected I/N with I from 0 to N - 1"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_dry_run_counts_and_writes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("rows.jsonl");
+    fs::write(
+        &input,
+        "{\"prompt\": [1, 2, 3], \"max_tokens\": 5}\n{\"prompt\": [1], \"n\": 2, \"max_tokens\": 7}\n{\n",
+    )
+    .expect("writable");
+    let output = folder.path().join("answers.jsonl");
+    let Output { status, stdout, .. } = batch(&input, &output, &["--dry-run"])
+        .output()
+        .expect("runs");
+    let told = String::from_utf8(stdout).expect("text");
+    assert_eq!(status.code(), Some(0), "{told}");
+    for part in [
+        "Rows:           3 (1 would be in error)",
+        "line 3: ",
+        "Answers:        3",
+        "Prompt tokens:  4 (2.0 a row, 3 at most)",
+        "New tokens:     at most 19",
+        "Time:           at most ",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(!output.exists() && !beside(&output, ".journal").exists());
+}
+
+#[test]
+fn a_file_of_open_ai_s_is_answered_in_its_format() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("requests.jsonl");
+    let request = |id: &str, url: &str, body: Value| {
+        json!({"custom_id": id, "method": "POST", "url": url, "body": body}).to_string() + "\n"
+    };
+    let chat = "/v1/chat/completions";
+    let messages = json!([
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": "Hello world!"},
+    ]);
+    let text = [
+        request(
+            "request-1",
+            chat,
+            json!({"model": "gpt-x", "messages": messages, "max_tokens": 4}),
+        ),
+        request(
+            "request-2",
+            chat,
+            json!({
+                "model": "gpt-x", "messages": messages, "max_completion_tokens": 3, "n": 2,
+                "logprobs": true, "top_logprobs": 2, "temperature": 0.5, "user": "u", "stream": false,
+            }),
+        ),
+        request(
+            "request-3",
+            "/v1/completions",
+            json!({
+                "model": "gpt-x", "prompt": "Once upon", "max_tokens": 3, "logprobs": 1,
+            }),
+        ),
+        request(
+            "request-4",
+            chat,
+            json!({"model": "gpt-y", "messages": messages}),
+        ),
+        request(
+            "request-5",
+            chat,
+            json!({"model": "gpt-x", "messages": messages, "stream": true}),
+        ),
+        request("request-6", "/v1/images", json!({"model": "gpt-x"})),
+        request(
+            "request-1",
+            chat,
+            json!({"model": "gpt-x", "messages": messages}),
+        ),
+    ];
+    fs::write(&input, text.concat()).expect("writable");
+    let output = folder.path().join("answers.jsonl");
+    let (code, stderr) = run(&input, &output, &["--served-model-name", "gpt-x"]);
+    assert_eq!(code, Some(3), "{stderr}");
+    let answers = lines(&output);
+    for (answer, (id, status)) in answers.iter().zip([
+        (json!("request-1"), 200),
+        (json!("request-2"), 200),
+        (json!("request-3"), 200),
+        (json!("request-4"), 404),
+        (json!("request-5"), 400),
+        (json!("request-6"), 400),
+        (json!(null), 400),
+    ]) {
+        assert_eq!(
+            (&answer["custom_id"], &answer["error"]),
+            (&id, &json!(null))
+        );
+        let response = &answer["response"];
+        assert_eq!(response["status_code"], status, "{answer}");
+        assert!(response["request_id"].is_string());
+        assert!(
+            answer["id"]
+                .as_str()
+                .is_some_and(|id| id.starts_with("batch_req_"))
+        );
+        if status != 200 {
+            let error = &response["body"]["error"];
+            assert!(error["message"].is_string() && error["type"] == "invalid_request_error");
+        }
+    }
+    let body = |i: usize| &answers[i]["response"]["body"];
+    assert_eq!(body(0)["object"], "chat.completion");
+    assert_eq!(body(0)["model"], "gpt-x");
+    let choice = &body(0)["choices"][0];
+    assert_eq!(choice["message"]["role"], "assistant");
+    assert!(choice["message"]["content"].is_string() && choice["logprobs"].is_null());
+    assert!(matches!(
+        choice["finish_reason"].as_str(),
+        Some("stop" | "length")
+    ));
+    let usage = &body(0)["usage"];
+    assert_eq!(
+        usage["total_tokens"].as_u64(),
+        Some(
+            usage["prompt_tokens"].as_u64().unwrap() + usage["completion_tokens"].as_u64().unwrap()
+        )
+    );
+    assert_eq!(body(1)["choices"].as_array().map(Vec::len), Some(2));
+    let content = &body(1)["choices"][1]["logprobs"]["content"];
+    assert_eq!(content[0]["top_logprobs"].as_array().map(Vec::len), Some(2));
+    assert_eq!(body(2)["object"], "text_completion");
+    assert_eq!(
+        body(2)["choices"][0]["logprobs"]["tokens"]
+            .as_array()
+            .map(Vec::len),
+        Some(3)
+    );
+    assert_eq!(body(3)["error"]["param"], "body.model");
+    assert_eq!(body(4)["error"]["param"], "body.stream");
+    // An answer is the same in both formats.
+    let own = folder.path().join("own.jsonl");
+    fs::write(
+        &own,
+        json!({"custom_id": "request-1", "messages": messages, "max_tokens": 4}).to_string(),
+    )
+    .expect("writable");
+    let own_output = folder.path().join("own-answers.jsonl");
+    assert_eq!(run(&own, &own_output, &[]).0, Some(0));
+    assert_eq!(
+        lines(&own_output)[0]["outputs"][0]["text"],
+        choice["message"]["content"]
+    );
+}
+
+#[test]
+fn a_file_of_requests_for_embeddings_is_resumed_like_any_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("requests.jsonl");
+    let request = |id: &str, text: &str| {
+        let body = json!({"model": "m", "input": text});
+        json!({"custom_id": id, "method": "POST", "url": "/v1/embeddings", "body": body})
+            .to_string()
+    };
+    fs::write(&input, request("a", "one") + "\n" + &request("b", "two")).expect("writable");
+    let output = folder.path().join("vectors.jsonl");
+    let (code, stderr) = run(&input, &output, &[]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let first = lines(&output);
+    assert_eq!(first.len(), 2);
+    assert_eq!(first[0]["custom_id"], "a");
+    let data = &first[0]["response"]["body"]["data"][0];
+    assert!(
+        data["embedding"]
+            .as_array()
+            .is_some_and(|vector| vector.len() > 16)
+    );
+    let more = fs::read_to_string(&input).expect("readable") + "\n" + &request("c", "three");
+    fs::write(&input, more).expect("writable");
+    let (code, stderr) = run(&input, &output, &["--resume"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(num_found(&stderr), Some(2));
+    assert_eq!(lines(&output)[..2], first[..]);
+    assert_eq!(lines(&output).len(), 3);
+}

@@ -4,6 +4,8 @@
 //! what a record is of, `sink` writes.
 
 mod chat;
+mod dry_run;
+mod embeddings;
 pub(super) mod files;
 mod settings;
 mod sink;
@@ -18,21 +20,24 @@ use crate::output::config::Config;
 use crate::output::progress::Progress;
 use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::{Context as _, Result};
-use chat::Chat;
+use chat::{Chat, ChatRows};
 use choral::job::{
     EngineRunner, FileFormat, FileSource, InputFile, InputFormat, Inputs, Job, JobLimits,
-    JobSummary, ModelNames, Order, RowCode, RowReader, Stop,
+    JobSummary, ModelNames, Order, Row, RowCode, RowReader, Shard, Stop,
 };
 use choral::sampling::fresh_seed;
 use clap::ValueEnum;
 use sink::Answers;
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 /// Exit code when some rows are in error.
 const EXIT_SOME_FAILED: u8 = 3;
+
+/// The path of OpenAI's API for embeddings.
+const ENDPOINT_EMBEDDINGS: &str = "/v1/embeddings";
 
 /// What a row may say, for `--help`.
 const ROWS: &str = "\
@@ -43,8 +48,8 @@ stop, ...), which wins over the command's option. \"lora\": NAME or [{\"id\": NA
 row. Blank lines are passed over.
 
 Lines of OpenAI's batch format ({\"custom_id\", \"method\": \"POST\", \"url\": \
-\"/v1/chat/completions\" or \"/v1/completions\", \"body\"}) are answered in that format. Rows \
-may name their model as --served-model-name says.
+\"/v1/chat/completions\" or \"/v1/completions\", \"body\"}) are answered in that format; if the \
+first one asks for /v1/embeddings, all are to do so. Rows may name their model as --served-model-name says.
 
 Answers, in the order of the rows: {\"custom_id\", \"row\", \"outputs\": [{\"index\", \"text\", \
 \"token_ids\", \"finish_reason\", \"stop_reason\", \"logprobs\", \"seed\"}], \"usage\", \"error\"}. \
@@ -95,6 +100,12 @@ pub(crate) struct Args {
     /// Run rows in the order of the input, instead of those that begin alike together
     #[arg(long)]
     no_reorder: bool,
+    /// Answer only the rows of one of N shards, I from 0 to N - 1; `choral merge` joins their outputs
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Answer nothing: count rows and tokens, and estimate memory and time
+    #[arg(long, conflicts_with_all = ["overwrite", "resume", "retry_errors"])]
+    dry_run: bool,
     /// Names by which rows may call the model [default: its path, its file's name, and its own]
     #[arg(long, value_name = "NAME", num_args = 1..)]
     served_model_name: Vec<String>,
@@ -158,8 +169,13 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     args.sampling.check(args.parallel.unwrap_or(1))?;
     args.template.check()?;
     let paths = files::expand(&args.input)?;
-    args.check_output(&paths)?;
+    if !args.dry_run {
+        args.check_output(&paths)?;
+    }
     let (inputs, mut facts) = args.open_inputs(&paths)?;
+    if facts.endpoint == Some(ENDPOINT_EMBEDDINGS) {
+        return embeddings::run(&args, &paths, &facts, inputs, &interrupt);
+    }
     let (builder, adapters) = args.lora.load(&args.lora_modules, &args.model)?;
     let engine = builder.build()?;
     let info = info(&engine)?;
@@ -170,6 +186,14 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     params.validate(info.spec.vocab_size)?;
 
     let mut chat = Chat::new(&engine, &args.template, args.chat)?;
+    let num_blank_lines = inputs.num_blank_lines();
+    let reader = RowReader::new(inputs, params.clone())
+        .with_adapters(engine.adapters(), adapters.clone())
+        .with_models(args.model_names(info));
+    let rows = args.rows(reader, chat.rows(), facts.is_format_guessed);
+    if args.dry_run {
+        return dry_run::run(&args, rows, &mut chat, &engine);
+    }
     let has_limit = params.max_tokens.is_some();
     let (answers, seed) = if files::is_stream(&args.output) {
         let output = files::Output::open(&args.output, args.overwrite)?;
@@ -181,9 +205,6 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         let job = settings::describe(&args, &paths, info)?;
         let record = args.open_record(job, given_seed)?;
         let seed = record.seed();
-        if record.num_found() > 0 && !args.quiet {
-            tell(&format!("{} answers are there already", record.num_found()));
-        }
         (sink::Place::Record(Box::new(record)), seed)
     };
     if args.verbose {
@@ -199,27 +220,6 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         Progress::new(facts.num_rows, facts.is_quiet, Some(engine.clone())),
         engine.max_model_len(),
     );
-
-    let num_blank_lines = inputs.num_blank_lines();
-    let reader = RowReader::new(inputs, params)
-        .with_adapters(engine.adapters(), adapters)
-        .with_models(args.model_names(info));
-    let to_chat = chat.rows();
-    let is_format_guessed = facts.is_format_guessed;
-    let rows = reader.map(move |row| {
-        let mut row = row?;
-        let line = row.head.line;
-        row.work = row.work.and_then(|work| to_chat.apply(line, work));
-        if let Err(error) = &mut row.work
-            && error.code == RowCode::InvalidJson
-            && is_format_guessed
-        {
-            error
-                .message
-                .push_str("; if lines are prompts, say --input-format txt");
-        }
-        Ok(row)
-    });
 
     let mut limits = JobLimits::for_sequences(info.plan.max_num_seqs);
     if args.no_reorder {
@@ -276,6 +276,8 @@ struct Facts {
     num_rows: Option<u64>,
     is_format_guessed: bool,
     is_quiet: bool,
+    /// What the first row asks, if it is of OpenAI's format.
+    endpoint: Option<&'static str>,
 }
 
 impl Args {
@@ -306,10 +308,14 @@ impl Args {
             num_rows: Some(0),
             is_format_guessed: false,
             is_quiet: self.quiet,
+            endpoint: None,
         };
         let mut inputs = Vec::new();
         for path in paths {
-            let input = files::Input::open(path, format)?;
+            let mut input = files::Input::open(path, format)?;
+            if inputs.is_empty() && asks_for_embeddings(&mut input)? {
+                facts.endpoint = Some(ENDPOINT_EMBEDDINGS);
+            }
             if input.format == InputFormat::Text && !self.chat {
                 self.template.refuse("--chat")?;
             }
@@ -323,6 +329,8 @@ impl Args {
             }
             facts.is_format_guessed |= input.is_format_guessed;
             facts.num_rows = facts.num_rows.zip(input.num_rows).map(|(a, b)| a + b);
+            // Which rows are a shard's is known when they are read.
+            facts.num_rows = facts.num_rows.filter(|_| self.shard.is_none());
             inputs.push(InputFile {
                 name: path.display().to_string(),
                 format: FileFormat::Lines(input.format),
@@ -335,6 +343,34 @@ impl Args {
             });
         }
         Ok((Inputs::new(inputs), facts))
+    }
+
+    /// The rows that are this job's, as they are to be run.
+    fn rows(
+        &self,
+        reader: RowReader<Inputs>,
+        to_chat: ChatRows,
+        is_format_guessed: bool,
+    ) -> impl Iterator<Item = io::Result<Row>> + Send + 'static {
+        let shard = self.shard;
+        let is_ours = move |row: &io::Result<Row>| match (row, shard) {
+            (Ok(row), Some(shard)) => shard.has(&row.head.key()),
+            _ => true,
+        };
+        reader.filter(is_ours).map(move |row| {
+            let mut row = row?;
+            let line = row.head.line;
+            row.work = row.work.and_then(|work| to_chat.apply(line, work));
+            if let Err(error) = &mut row.work
+                && error.code == RowCode::InvalidJson
+                && is_format_guessed
+            {
+                error
+                    .message
+                    .push_str("; if lines are prompts, say --input-format txt");
+            }
+            Ok(row)
+        })
     }
 
     fn model_names(&self, info: &choral::ModelInfo) -> ModelNames {
@@ -359,7 +395,8 @@ impl Args {
             changed: self.resume,
             retry_errors: self.retry_errors,
         };
-        Record::open(&self.output, job, seed, fresh_seed(), reuse).map_err(|error| {
+        let record = Record::open(&self.output, job, seed, fresh_seed(), reuse);
+        let record = record.map_err(|error| {
             let hint = match &error {
                 RecordError::OtherJob { .. } => {
                     "--resume keeps what is still right of it, --overwrite begins anew"
@@ -370,8 +407,28 @@ impl Args {
                 _ => return error.into(),
             };
             anyhow::anyhow!("{}: {hint}", crate::message::message(&error.into()))
-        })
+        })?;
+        if record.num_found() > 0 && !self.quiet {
+            tell(&format!("{} answers are there already", record.num_found()));
+        }
+        Ok(record)
     }
+}
+
+/// Whether the first line is a request for embeddings, of OpenAI's batch format. It
+/// stays unread.
+fn asks_for_embeddings(input: &mut files::Input) -> Result<bool> {
+    if input.format != InputFormat::Jsonl {
+        return Ok(false);
+    }
+    let bytes = input.reader.fill_buf().context("cannot read the input")?;
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
+    // A line may be longer than what is in the buffer, which has its beginning; there
+    // is the `url`, for everybody writes `body` last.
+    let first = String::from_utf8_lossy(first);
+    let head = first.split("\"body\"").next().unwrap_or_default();
+    Ok(head.contains("\"url\"") && head.contains(ENDPOINT_EMBEDDINGS))
 }
 
 fn finish(summary: &JobSummary, num_blank_lines: u64, is_record: bool, is_quiet: bool) -> ExitCode {

@@ -55,26 +55,32 @@ impl RowWork {
     }
 }
 
-/// Reads rows from a file of texts. Yields an error only when the file itself cannot
-/// be read on.
+/// Makes rows of entries. Yields an error only when a file cannot be read on.
 #[derive(Debug)]
-pub struct RowReader<R> {
-    entries: Entries<R>,
+pub struct RowReader<I> {
+    entries: I,
     ids: Ids,
 }
 
-impl<R: BufRead> RowReader<R> {
-    /// Reads `reader`.
+impl<R: BufRead> RowReader<Entries<R>> {
+    /// Reads lines.
     pub fn new(reader: R, format: InputFormat) -> Self {
-        Self {
-            entries: Entries::new(reader, format),
-            ids: Ids::default(),
-        }
+        Self::of_entries(Entries::new(reader, format))
     }
 
     /// Lines so far without content, which are no rows.
     pub fn num_blank_lines(&self) -> u64 {
         self.entries.num_blank_lines().load(Ordering::Relaxed)
+    }
+}
+
+impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
+    /// Makes rows of `entries`.
+    pub fn of_entries(entries: I) -> Self {
+        Self {
+            entries,
+            ids: Ids::default(),
+        }
     }
 
     fn row(&mut self, entry: Entry) -> Row {
@@ -82,7 +88,7 @@ impl<R: BufRead> RowReader<R> {
             index,
             line,
             content,
-            ..
+            file,
         } = entry;
         let (mut custom_id, mut form) = (None, Form::Own);
         let work = match content {
@@ -94,12 +100,16 @@ impl<R: BufRead> RowReader<R> {
             Ok(Content::Fields { fields, .. }) => self.work(fields, &mut custom_id, &mut form),
         };
         Row {
-            work: work.map_err(|fault| fault.at(line)),
+            work: work.map_err(|fault| RowError {
+                file: file.clone(),
+                ..fault.at(line)
+            }),
             form,
             head: RowHead {
                 index,
                 line,
                 custom_id,
+                file: file.clone(),
                 ..RowHead::default()
             },
         }
@@ -124,7 +134,7 @@ impl<R: BufRead> RowReader<R> {
     }
 }
 
-impl<R: BufRead> Iterator for RowReader<R> {
+impl<I: Iterator<Item = io::Result<Entry>>> Iterator for RowReader<I> {
     type Item = io::Result<Row>;
 
     fn next(&mut self) -> Option<io::Result<Row>> {

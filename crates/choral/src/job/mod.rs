@@ -43,7 +43,7 @@ pub use line::{Line, LineFault, Lines};
 pub use merge::{MergeError, Merged, merge};
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
 pub use reader::{ModelNames, RowReader};
-pub use record::{Description, Record, RecordError, Reuse};
+pub use record::{Description, Record, RecordError, Reuse, num_recorded};
 pub use row::{
     ChatInput, Endpoint, Form, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowWork,
 };

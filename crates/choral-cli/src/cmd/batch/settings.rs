@@ -3,6 +3,7 @@
 use super::{Args, files};
 use anyhow::{Context as _, Result};
 use choral::ModelInfo;
+use choral::embed::EmbedderInfo;
 use choral::job::{Description, Settings};
 use choral::model::{ModelFile, adapter_fingerprint, fingerprint};
 use std::path::{Path, PathBuf};
@@ -30,10 +31,39 @@ pub(super) fn describe(args: &Args, inputs: &[PathBuf], info: &ModelInfo) -> Res
     for (name, path) in args.lora.files(&args.lora_modules)? {
         set(&format!("adapter {name}"), file_fingerprint(&path)?);
     }
-    Ok(Description {
-        inputs: inputs.iter().map(|path| absolute(path)).collect(),
-        settings,
-    })
+    Ok(args.description(inputs, settings))
+}
+
+/// The same for a job of embeddings.
+pub(super) fn describe_embedder(
+    args: &Args,
+    inputs: &[PathBuf],
+    info: &EmbedderInfo,
+) -> Result<Description> {
+    let mut settings = Settings::new();
+    let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
+    // The model that ships is no file, and is that of this version.
+    let print = if info.path.exists() {
+        fingerprint(&ModelFile::open(&info.path)?)?
+    } else {
+        String::new()
+    };
+    set("model", format!("{} {print}", info.model_name()));
+    set("version", env!("CARGO_PKG_VERSION").to_owned());
+    set("numeric", info.numeric.name().to_owned());
+    set("context", info.max_model_len.to_string());
+    set("pooling", info.pooling.to_string());
+    Ok(args.description(inputs, settings))
+}
+
+impl Args {
+    fn description(&self, inputs: &[PathBuf], settings: Settings) -> Description {
+        Description {
+            inputs: inputs.iter().map(|path| absolute(path)).collect(),
+            shard: self.shard,
+            settings,
+        }
+    }
 }
 
 fn file_fingerprint(path: &Path) -> Result<String> {

@@ -44,7 +44,9 @@ impl Answers {
         if let Some(progress) = self.progress.take() {
             match summary {
                 Some(summary) => progress.finish(summary, seed),
-                None => drop(progress.end()),
+                None => {
+                    progress.end();
+                }
             }
         }
         finished

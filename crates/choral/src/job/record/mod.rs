@@ -567,6 +567,21 @@ impl Record {
     }
 }
 
+/// How many answers the record at `output` has; `None` if there is no record.
+///
+/// # Errors
+/// Its journal cannot be read.
+pub fn num_recorded(output: &Path) -> Result<Option<u64>, RecordError> {
+    let Some(mut journal) = JournalReader::open(&Paths::new(output).journal)? else {
+        return Ok(None);
+    };
+    let mut count = 0;
+    while journal.next().is_some() {
+        count += 1;
+    }
+    Ok(Some(count))
+}
+
 /// What an earlier run left.
 #[derive(Default)]
 struct Found {
