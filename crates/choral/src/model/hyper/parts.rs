@@ -27,6 +27,7 @@ impl ExpertKeys {
     }
 
     /// With another name of their width.
+    #[must_use]
     pub const fn sized_as(mut self, size: Key) -> Self {
         self.size = size;
         self
