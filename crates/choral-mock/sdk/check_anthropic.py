@@ -8,6 +8,8 @@ import pydantic
 from mock import answer, digest, fault, raises
 
 MODEL = "claude-sonnet-5"
+# Takes sampling parameters, and no system messages amid a conversation.
+OLD_MODEL = "claude-haiku-4-5"
 OLD = {"anthropic-version": "2023-06-01"}
 
 
@@ -96,14 +98,28 @@ def tools_and_formats(mock):
 def versions(mock):
     ai = client(mock)
     hot = {"extra_body": {"temperature": 0.5}}
-    assert ask(ai, "x", extra_headers=OLD, **hot).content
-    error = raises(anthropic.BadRequestError, lambda: ask(ai, "x", **hot))
+    assert ask(ai, "x", model=OLD_MODEL, extra_headers=OLD, **hot).content
+    error = raises(anthropic.BadRequestError, lambda: ask(ai, "x", extra_headers=OLD, **hot))
+    assert error.api_message == "`temperature` is deprecated for this model."
+    error = raises(anthropic.BadRequestError, lambda: ask(ai, "x", model=OLD_MODEL, **hot))
     assert error.api_message == "temperature: Extra inputs are not permitted"
     raises(anthropic.BadRequestError, lambda: ask(ai, "x", extra_headers={"anthropic-version": "2020-01-01"}))
     status, body = mock.get("/v1/messages/batches", {"x-api-key": "k"})
     assert status == 400 and body["error"]["message"] == "anthropic-version: header is required"
     status, _ = mock.get("/v1/models", {"x-api-key": "k", **OLD})
     assert status == 200, "both ways of sending a key are taken"
+
+
+def system_amid(mock):
+    ai = client(mock)
+    turns = [*user("what is one"), {"role": "system", "content": "be brief"}]
+    done = ai.messages.create(model=MODEL, max_tokens=99, messages=turns)
+    assert done.content[0].text == answer(("user", "what is one"), ("system", "be brief"))
+    for wrong in ({"model": OLD_MODEL, "messages": turns}, {"model": MODEL, "messages": turns[::-1]}):
+        raises(
+            anthropic.BadRequestError,
+            lambda wrong=wrong: ai.messages.create(max_tokens=99, **wrong),
+        )
 
 
 def models(mock):
@@ -217,5 +233,5 @@ def retries(mock):
 
 
 CHECKS = [
-    messages, stream, tools_and_formats, versions, models, batches, errors, broken_answers, retries,
+    messages, stream, tools_and_formats, versions, system_amid, models, batches, errors, broken_answers, retries,
 ]

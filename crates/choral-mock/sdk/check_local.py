@@ -107,6 +107,8 @@ def errors(mock):
     for status in (400, 429, 500, 503):
         error = raises(ollama.ResponseError, lambda status=status: ai.chat(MODEL, user(f"[[mock:{status}*]]")))
         assert error.status_code == status
+    error = raises(ollama.ResponseError, lambda: ai.chat(MODEL, user("x"), think=True))
+    assert error.error == '"llama3.2" does not support thinking'
     stream = ai.chat(MODEL, user("a b c [[mock:stream-error]]"), stream=True)
     assert raises(ollama.ResponseError, lambda: list(stream)).status_code == -1
     half = list(ai.chat(MODEL, user("a b c [[mock:half-stream]]"), stream=True))

@@ -14,12 +14,13 @@ use crate::rate::{Limiter, RateLimit, Standing};
 use crate::record::Log;
 
 /// Models that exist, unless the builder says otherwise.
-pub const MODELS: [&str; 10] = [
+pub const MODELS: [&str; 11] = [
     "gpt-4o-mini",
     "gpt-4.1-mini",
     "gpt-3.5-turbo-instruct",
     "text-embedding-3-small",
     "claude-sonnet-5",
+    "claude-sonnet-4-5",
     "claude-haiku-4-5",
     "llama3.2:latest",
     "qwen3:0.6b",

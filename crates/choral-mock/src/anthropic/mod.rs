@@ -2,7 +2,7 @@
 //!
 //! Owns its routes and the reading of a messages request. Two versions of the API are
 //! known, as the header `anthropic-version` says: 2026-10-21 refuses sampling parameters
-//! that 2023-06-01 takes. Source: the vendor's API reference, and the types of its
+//! that 2023-06-01 takes, and newer models refuse them by either. Source: the vendor's API reference, and the types of its
 //! Python SDK.
 
 use std::sync::Arc;
@@ -191,6 +191,12 @@ fn check_model(app: &App, body: &Value) -> Result<String, Reply> {
     ))
 }
 
+/// Models before Sonnet 5, of those that the mock has: they take sampling parameters, and
+/// no system messages amid a conversation.
+fn is_old(model: &str) -> bool {
+    model.ends_with("-4-5")
+}
+
 /// A messages request without its vendor; checked as the vendor checks it.
 fn asked(body: &Value, version: &str) -> Result<Asked, Reply> {
     for name in body
@@ -202,6 +208,17 @@ fn asked(body: &Value, version: &str) -> Result<Asked, Reply> {
             || (version == OLD_VERSION && SAMPLING.contains(&name.as_str()));
         if !known {
             return Err(refused(&format!("{name}: Extra inputs are not permitted")));
+        }
+    }
+    let old_model = body["model"].as_str().is_some_and(is_old);
+    for name in SAMPLING
+        .iter()
+        .filter(|name| !old_model && !body[**name].is_null())
+    {
+        // The default alone is taken still.
+        if *name != "temperature" || body["temperature"].as_f64() != Some(1.0) {
+            let message = format!("`{name}` is deprecated for this model.");
+            return Err(refused(&message));
         }
     }
     for name in ["temperature", "top_p"] {
@@ -305,10 +322,18 @@ fn turns(body: &Value) -> Result<Vec<Turn>, Reply> {
     let mut open_calls: Vec<String> = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let role = message["role"].as_str().unwrap_or_default();
-        if !["user", "assistant"].contains(&role) {
-            let message = format!(
+        let after_user = index > 0 && messages[index - 1]["role"] == "user";
+        let refusal = match role {
+            "user" | "assistant" => None,
+            "system" if index > 0 && body["model"].as_str().is_some_and(is_old) => Some(format!(
+                "messages.{index}: role 'system' is not supported on this model"
+            )),
+            "system" if after_user => None,
+            _ => Some(format!(
                 "messages: Unexpected role \"{role}\". The Messages API accepts a top-level `system` parameter, not \"system\" as an input message role."
-            );
+            )),
+        };
+        if let Some(message) = refusal {
             return Err(refused(&message));
         }
         let path = format!("messages.{index}.content");

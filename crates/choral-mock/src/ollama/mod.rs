@@ -98,6 +98,7 @@ async fn chat(State(app): State<Arc<App>>, body: Bytes) -> Reply {
     let answered = || {
         let body = parsed(&body)?;
         let (full, asked_name) = model(&app, &body)?;
+        check_thinking(&asked_name, &body)?;
         let keep_zero = keep(&app, &full, &body["keep_alive"])?;
         let mut turns = Vec::new();
         for message in body["messages"].as_array().into_iter().flatten() {
@@ -138,6 +139,7 @@ async fn generate(State(app): State<Arc<App>>, body: Bytes) -> Reply {
     let answered = || {
         let body = parsed(&body)?;
         let (full, asked_name) = model(&app, &body)?;
+        check_thinking(&asked_name, &body)?;
         let keep_zero = keep(&app, &full, &body["keep_alive"])?;
         let prompt = body["prompt"].as_str().unwrap_or_default();
         if prompt.is_empty() {
@@ -158,6 +160,17 @@ async fn generate(State(app): State<Arc<App>>, body: Bytes) -> Reply {
         Ok(reply(&body, &asked_name, &asked, false))
     };
     answered().unwrap_or_else(|refusal: Reply| refusal)
+}
+
+/// No model here thinks.
+fn check_thinking(name: &str, body: &Value) -> Result<(), Reply> {
+    if body["think"] == json!(true) || body["think"].is_string() {
+        return Err(refused(
+            400,
+            &format!("\"{name}\" does not support thinking"),
+        ));
+    }
+    Ok(())
 }
 
 /// What an empty request does: it loads a model, or throws it out.
