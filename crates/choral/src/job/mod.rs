@@ -17,6 +17,7 @@ mod line;
 mod parameter;
 mod row;
 mod run;
+pub mod table;
 
 #[cfg(test)]
 mod tests;
