@@ -18,6 +18,7 @@ mod parameter;
 mod row;
 mod run;
 pub mod table;
+mod template;
 
 #[cfg(test)]
 mod tests;
@@ -33,3 +34,4 @@ pub use row::{
     ChatInput, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowReader, RowWork,
 };
 pub use run::{Job, JobError, JobLimits, JobSummary, Render, Sink, Stop};
+pub use template::{PromptTemplate, PromptTemplateError};
