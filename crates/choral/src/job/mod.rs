@@ -12,6 +12,7 @@
 mod adapter;
 mod answer;
 mod entry;
+pub mod export;
 mod key;
 mod line;
 mod parameter;
