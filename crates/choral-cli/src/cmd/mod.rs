@@ -9,6 +9,7 @@ mod embed;
 mod generate;
 mod inspect;
 mod jsonl;
+mod merge;
 mod model_file;
 mod plan;
 mod quantize;
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     Generate(generate::Args),
     #[command(visible_alias = "run-batch")]
     Batch(batch::Args),
+    Merge(merge::Args),
     Chat(chat::Args),
     Embed(embed::Args),
     Tokenize(tokenize::Args),
@@ -44,6 +46,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Generate(args) => generate::run(args),
         Command::Batch(args) => batch::run(args),
+        Command::Merge(args) => merge::run(&args),
         Command::Chat(args) => chat::run(args),
         Command::Embed(args) => embed::run(args),
         Command::Tokenize(args) => tokenize::run(args),
