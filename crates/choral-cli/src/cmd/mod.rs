@@ -6,6 +6,7 @@ mod chat;
 mod debug;
 mod detokenize;
 mod embed;
+mod export;
 mod generate;
 mod inspect;
 mod jsonl;
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     Generate(generate::Args),
     #[command(visible_alias = "run-batch")]
     Batch(batch::Args),
+    Export(export::Args),
     Chat(chat::Args),
     Embed(embed::Args),
     Tokenize(tokenize::Args),
@@ -44,6 +46,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Generate(args) => generate::run(args),
         Command::Batch(args) => batch::run(args),
+        Command::Export(args) => export::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Embed(args) => embed::run(args),
         Command::Tokenize(args) => tokenize::run(args),
