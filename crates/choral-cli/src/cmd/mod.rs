@@ -10,6 +10,7 @@ mod export;
 mod generate;
 mod inspect;
 mod jsonl;
+mod merge;
 mod model_file;
 mod plan;
 mod quantize;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Generate(generate::Args),
     #[command(visible_alias = "run-batch")]
     Batch(batch::Args),
+    Merge(merge::Args),
     Export(export::Args),
     Chat(chat::Args),
     Embed(embed::Args),
@@ -46,6 +48,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Generate(args) => generate::run(args),
         Command::Batch(args) => batch::run(args),
+        Command::Merge(args) => merge::run(&args),
         Command::Export(args) => export::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Embed(args) => embed::run(args),
