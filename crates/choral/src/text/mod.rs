@@ -7,7 +7,7 @@
 //! panic, a hang or an exhausted memory. Knows nothing of tensors or scheduling.
 
 mod detokenizer;
-mod jinja;
+pub(crate) mod jinja;
 mod stop;
 mod template;
 mod tokenizer;
