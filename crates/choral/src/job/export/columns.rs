@@ -1,6 +1,6 @@
 //! Which columns a table of records has, and what stands in them.
 
-use super::{ExportError, ExportSummary, Record, RecordAnswer, Source};
+use super::{AnswerRecord, ExportError, ExportSummary, RecordedAnswer, Source};
 use indexmap::IndexMap;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -48,7 +48,7 @@ impl Survey {
         Ok(survey)
     }
 
-    fn note(&mut self, record: &Record, large: &mut HashSet<String>) {
+    fn note(&mut self, record: &AnswerRecord, large: &mut HashSet<String>) {
         self.max_row = self.max_row.max(record.row.unwrap_or(self.num_records));
         self.num_records += 1;
         self.num_failed += u64::from(record.error.is_some());
@@ -203,9 +203,9 @@ impl AnswerColumn {
     /// `position` is the record's among all, from 0.
     pub(super) fn cell<'a>(
         self,
-        record: &'a Record,
+        record: &'a AnswerRecord,
         position: u64,
-        answer: Option<&'a RecordAnswer>,
+        answer: Option<&'a RecordedAnswer>,
     ) -> Cell<'a> {
         let text = |text: Option<&'a String>| match text {
             Some(text) => Cell::Text(Cow::Borrowed(text)),
@@ -232,7 +232,7 @@ impl AnswerColumn {
 }
 
 /// The answers of a record, each a row of a table; a record without has one, too.
-pub(super) fn rows(record: &Record) -> impl Iterator<Item = Option<&RecordAnswer>> {
+pub(super) fn rows(record: &AnswerRecord) -> impl Iterator<Item = Option<&RecordedAnswer>> {
     let none = record.answers.is_empty().then_some(None);
     record.answers.iter().map(Some).chain(none)
 }

@@ -5,7 +5,7 @@
 //! get `-0`, `-1` and so on; an error goes to a file that ends in `.error.txt`.
 
 use super::columns::Survey;
-use super::{ExportError, ExportOptions, Record, Source, staged, write_error};
+use super::{AnswerRecord, ExportError, ExportOptions, Source, staged, write_error};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
@@ -64,7 +64,7 @@ fn open_folder(path: &Path) -> io::Result<File> {
 }
 
 /// What is behind the name of each file of a record, and what is in it.
-fn files(record: &Record) -> Vec<(String, String)> {
+fn files(record: &AnswerRecord) -> Vec<(String, String)> {
     let mut files = Vec::new();
     let is_only = record.answers.len() == 1;
     for answer in &record.answers {
@@ -92,7 +92,7 @@ struct Names {
 }
 
 impl Names {
-    fn of(&mut self, record: &Record, position: u64, endings: &[&str]) -> String {
+    fn of(&mut self, record: &AnswerRecord, position: u64, endings: &[&str]) -> String {
         let row = record.row.unwrap_or(position);
         let id = record.custom_id.as_deref().map(safe);
         let name = id

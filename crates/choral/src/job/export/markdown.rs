@@ -3,7 +3,9 @@
 //! them, so that no answer can end its block.
 
 use super::columns::plain;
-use super::{ExportError, ExportOptions, Record, RecordAnswer, Source, staged, write_error};
+use super::{
+    AnswerRecord, ExportError, ExportOptions, RecordedAnswer, Source, staged, write_error,
+};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -30,7 +32,7 @@ pub(super) fn write(
     Ok(num_sections)
 }
 
-fn section(out: &mut impl Write, record: &Record, position: u64) -> io::Result<()> {
+fn section(out: &mut impl Write, record: &AnswerRecord, position: u64) -> io::Result<()> {
     match &record.custom_id {
         Some(id) => writeln!(out, "## {}", escaped(id))?,
         None => writeln!(out, "## Row {}", record.row.unwrap_or(position))?,
@@ -50,7 +52,7 @@ fn section(out: &mut impl Write, record: &Record, position: u64) -> io::Result<(
     Ok(())
 }
 
-fn answer(out: &mut impl Write, answer: &RecordAnswer, is_only: bool) -> io::Result<()> {
+fn answer(out: &mut impl Write, answer: &RecordedAnswer, is_only: bool) -> io::Result<()> {
     let mut title = "Answer".to_owned();
     if !is_only {
         title = format!("{title} {}", answer.index);

@@ -1,6 +1,6 @@
 //! Answers as tables and documents.
 //!
-//! [`Record`] is one row's answers, read from a line of choral's own output or of
+//! [`AnswerRecord`] is one row's answers, read from a line of choral's own output or of
 //! OpenAI's batches. [`export`] writes records as CSV, Parquet, Markdown or one text
 //! file each; [`append_to_parquet`] puts them beside the columns of the Parquet files
 //! that the prompts came from. Records are read twice, once to see which columns
@@ -22,7 +22,7 @@ mod staged;
 mod tests;
 
 pub use append::append_to_parquet;
-pub use record::{Record, RecordAnswer, RecordError, RecordFault};
+pub use record::{AnswerRecord, RecordFault, RecordedAnswer, RecordedError};
 pub use source::{RecordFiles, Records, Source};
 
 use super::table::TableError;
@@ -101,7 +101,7 @@ pub enum ExportError {
     },
     /// A line is no record.
     #[error("`{}`, line {line}: {fault}", path.display())]
-    Record {
+    Line {
         /// The file.
         path: PathBuf,
         /// From 1.

@@ -1,7 +1,9 @@
 //! Records as Parquet, compressed with Snappy as readers expect it.
 
 use super::columns::{AnswerColumn, Cell, FieldType, Survey, plain, rows};
-use super::{ExportError, ExportOptions, Record, RecordAnswer, Source, staged, write_error};
+use super::{
+    AnswerRecord, ExportError, ExportOptions, RecordedAnswer, Source, staged, write_error,
+};
 use crate::job::table::{TableError, guarded};
 use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
@@ -169,7 +171,12 @@ impl AnswerBuilders {
         columns.map(|(name, _, builder)| Field::new(name, builder.data_type(), true))
     }
 
-    pub(super) fn push(&mut self, record: &Record, position: u64, answer: Option<&RecordAnswer>) {
+    pub(super) fn push(
+        &mut self,
+        record: &AnswerRecord,
+        position: u64,
+        answer: Option<&RecordedAnswer>,
+    ) {
         for (_, column, builder) in &mut self.columns {
             self.num_bytes += builder.push_cell(&column.cell(record, position, answer));
         }

@@ -6,24 +6,24 @@ use serde_json::{Map, Value};
 
 /// What came of one row.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Record {
+pub struct AnswerRecord {
     /// The row's own name, if it has one.
     pub custom_id: Option<String>,
     /// Which row of the input, from 0, if the line says so.
     pub row: Option<u64>,
     /// The answers; none if the row is in error.
-    pub answers: Vec<RecordAnswer>,
+    pub answers: Vec<RecordedAnswer>,
     /// Tokens of the prompt.
     pub prompt_tokens: Option<u64>,
     /// What went wrong, if something did.
-    pub error: Option<RecordError>,
+    pub error: Option<RecordedError>,
     /// Columns of the input that were carried along.
     pub fields: Map<String, Value>,
 }
 
 /// One of a row's answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RecordAnswer {
+pub struct RecordedAnswer {
     /// Which of them.
     pub index: u32,
     /// The text; none if the model called tools instead.
@@ -38,7 +38,7 @@ pub struct RecordAnswer {
 
 /// What went wrong with a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RecordError {
+pub struct RecordedError {
     /// What kind of error.
     pub code: Option<String>,
     /// The cause, in words.
@@ -65,7 +65,7 @@ pub enum RecordFault {
     Line(#[from] super::super::LineFault),
 }
 
-impl Record {
+impl AnswerRecord {
     /// Reads one line: choral's own, or one of OpenAI's batches. Further fields are
     /// passed over.
     pub fn parse(line: &str) -> Result<Self, RecordFault> {
@@ -80,7 +80,7 @@ impl Record {
         let mut record = Self {
             custom_id: line.custom_id,
             row: line.row,
-            error: line.error.map(RecordError::from),
+            error: line.error.map(RecordedError::from),
             fields: line.fields.unwrap_or_default(),
             ..Self::default()
         };
@@ -97,7 +97,7 @@ impl Record {
         let num_outputs = outputs.len();
         let answer = |(position, output): (usize, Output)| {
             let num_tokens = output.token_ids.map(|ids| ids.len() as u64);
-            RecordAnswer {
+            RecordedAnswer {
                 index: output.index.unwrap_or(position as u32),
                 text: output.text,
                 tool_calls: None,
@@ -118,7 +118,7 @@ impl Record {
         let num_choices = choices.len();
         let answer = |(position, choice): (usize, ResponseChoice)| {
             let message = choice.message.unwrap_or_default();
-            RecordAnswer {
+            RecordedAnswer {
                 index: choice.index.unwrap_or(position as u32),
                 text: choice.text.or(message.content).or(message.refusal),
                 tool_calls: message.tool_calls.map(|calls| calls.to_string()),
@@ -129,11 +129,11 @@ impl Record {
         self.answers = choices.into_iter().enumerate().map(answer).collect();
         self.prompt_tokens = self.prompt_tokens_of(body.usage);
         if self.error.is_none() {
-            self.error = body.error.map(RecordError::from);
+            self.error = body.error.map(RecordedError::from);
         }
         if self.error.is_none() && self.answers.is_empty() {
             let status = response.status_code;
-            self.error = Some(RecordError {
+            self.error = Some(RecordedError {
                 code: status.map(|status| status.to_string()),
                 message: Some("the response has no choices".to_owned()),
             });
@@ -230,7 +230,7 @@ struct Problem {
     message: Option<String>,
 }
 
-impl From<Problem> for RecordError {
+impl From<Problem> for RecordedError {
     fn from(problem: Problem) -> Self {
         let code = problem.code.or(problem.kind).map(|code| match code {
             Value::String(code) => code,

@@ -1,6 +1,6 @@
 //! Where records come from: files of lines, which can be read more than once.
 
-use super::{ExportError, Record, RecordFault};
+use super::{AnswerRecord, ExportError, RecordFault};
 use crate::job::Lines;
 use std::fs::File;
 use std::io::BufReader;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const MAX_LINE_BYTES: usize = 256 << 20;
 
 /// Records, one after the other.
-pub type Records<'a> = Box<dyn Iterator<Item = Result<Record, ExportError>> + 'a>;
+pub type Records<'a> = Box<dyn Iterator<Item = Result<AnswerRecord, ExportError>> + 'a>;
 
 /// Records that can be read more than once, the same each time.
 pub trait Source {
@@ -21,13 +21,13 @@ pub trait Source {
     fn records(&self) -> Result<Records<'_>, ExportError>;
 }
 
-impl Source for [Record] {
+impl Source for [AnswerRecord] {
     fn records(&self) -> Result<Records<'_>, ExportError> {
         Ok(Box::new(self.iter().cloned().map(Ok)))
     }
 }
 
-impl Source for Vec<Record> {
+impl Source for Vec<AnswerRecord> {
     fn records(&self) -> Result<Records<'_>, ExportError> {
         self.as_slice().records()
     }
@@ -63,7 +63,7 @@ struct FileRecords<'a> {
 }
 
 impl FileRecords<'_> {
-    fn read(&mut self) -> Result<Option<Record>, ExportError> {
+    fn read(&mut self) -> Result<Option<AnswerRecord>, ExportError> {
         loop {
             let Some((path, lines)) = &mut self.open else {
                 let Some(path) = self.paths.next() else {
@@ -79,23 +79,23 @@ impl FileRecords<'_> {
                 continue;
             };
             let line = line.map_err(read_error(path))?;
-            let fault = |fault: RecordFault| ExportError::Record {
+            let fault = |fault: RecordFault| ExportError::Line {
                 path: path.to_owned(),
                 line: line.number,
                 fault,
             };
             let text = line.text.map_err(|error| fault(error.into()))?;
             if !text.trim().is_empty() {
-                return Record::parse(&text).map(Some).map_err(fault);
+                return AnswerRecord::parse(&text).map(Some).map_err(fault);
             }
         }
     }
 }
 
 impl Iterator for FileRecords<'_> {
-    type Item = Result<Record, ExportError>;
+    type Item = Result<AnswerRecord, ExportError>;
 
-    fn next(&mut self) -> Option<Result<Record, ExportError>> {
+    fn next(&mut self) -> Option<Result<AnswerRecord, ExportError>> {
         if self.has_failed {
             return None;
         }

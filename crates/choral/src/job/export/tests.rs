@@ -1,8 +1,8 @@
 //! Hand-made records, and what is written of them, read back by other readers.
 
 use super::{
-    ExportError, ExportFormat, ExportOptions, ExportSummary, Record, RecordFault, RecordFiles,
-    append_to_parquet, export,
+    AnswerRecord, ExportError, ExportFormat, ExportOptions, ExportSummary, RecordFault,
+    RecordFiles, append_to_parquet, export,
 };
 use crate::job::table::{CsvOptions, CsvRows, ParquetRows};
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use tempfile::TempDir;
 const OVERWRITE: ExportOptions = ExportOptions { overwrite: true };
 const NEW: ExportOptions = ExportOptions { overwrite: false };
 
-fn record(line: Value) -> Record {
-    Record::parse(&line.to_string()).expect("a record")
+fn record(line: Value) -> AnswerRecord {
+    AnswerRecord::parse(&line.to_string()).expect("a record")
 }
 
 fn output(index: u32, text: &str) -> Value {
@@ -26,7 +26,7 @@ fn output(index: u32, text: &str) -> Value {
 }
 
 /// A line of choral's own output.
-fn answered(row: u64, texts: &[&str], fields: Value) -> Record {
+fn answered(row: u64, texts: &[&str], fields: Value) -> AnswerRecord {
     let outputs: Vec<_> = (0..)
         .zip(texts)
         .map(|(index, text)| output(index, text))
@@ -38,7 +38,7 @@ fn answered(row: u64, texts: &[&str], fields: Value) -> Record {
     }))
 }
 
-fn failed(row: u64, fields: Value) -> Record {
+fn failed(row: u64, fields: Value) -> AnswerRecord {
     record(json!({
         "custom_id": null, "row": row, "outputs": [],
         "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
@@ -48,7 +48,7 @@ fn failed(row: u64, fields: Value) -> Record {
 }
 
 /// Exports to a new name in `folder`.
-fn to(folder: &TempDir, name: &str, records: &[Record]) -> (PathBuf, ExportSummary) {
+fn to(folder: &TempDir, name: &str, records: &[AnswerRecord]) -> (PathBuf, ExportSummary) {
     let path = folder.path().join(name);
     let format = ExportFormat::of_path(&path).expect("a known name");
     let summary = export(&records.to_vec(), format, &path, NEW).expect("exported");
@@ -147,7 +147,7 @@ fn errors_of_openai_have_their_code_where_there_is_one() {
 
 #[test]
 fn what_is_no_record_is_refused() {
-    let fault = |line: &str| Record::parse(line).expect_err("a fault");
+    let fault = |line: &str| AnswerRecord::parse(line).expect_err("a fault");
     assert_eq!(fault("{\"prompt\": \"a\"}"), RecordFault::NoRecord);
     assert_eq!(
         fault("{\"custom_id\": \"a\", \"embedding\": [0.5]}"),
@@ -166,7 +166,7 @@ fn what_is_no_record_is_refused() {
     let files = RecordFiles::new(vec![input]);
     let error = export(&files, ExportFormat::Csv, &target, NEW).expect_err("an error");
     assert!(
-        matches!(error, ExportError::Record { line: 3, .. }),
+        matches!(error, ExportError::Line { line: 3, .. }),
         "{error}"
     );
     assert_eq!(
@@ -481,7 +481,7 @@ fn answers_stand_beside_the_columns_of_their_rows() {
 fn records_that_are_not_those_of_the_rows_are_refused() {
     let folder = folder();
     let target = folder.path().join("out.parquet");
-    let refusal = |records: Vec<Record>, inputs: &[PathBuf]| {
+    let refusal = |records: Vec<AnswerRecord>, inputs: &[PathBuf]| {
         let error = append_to_parquet(inputs, &records, &target, NEW).expect_err("an error");
         assert!(entries(folder.path()).is_empty());
         error.to_string()

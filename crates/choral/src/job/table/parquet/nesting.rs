@@ -149,7 +149,8 @@ impl Walk<'_> {
     /// The type of the next field of a struct; none at its end.
     fn field(&mut self, id: &mut i64) -> Result<Option<u8>, TableError> {
         let head = self.byte()?;
-        if head & 0x0f == 0 {
+        let kind = head & 0x0f;
+        if kind == 0 {
             return Ok(None);
         }
         let step = head >> 4;
@@ -159,7 +160,7 @@ impl Walk<'_> {
         } else {
             *id = id.wrapping_add(i64::from(step));
         }
-        Ok(Some(head & 0x0f))
+        Ok(Some(kind))
     }
 
     /// The length of a list and the type of its elements.
