@@ -169,12 +169,11 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
         if self.terms.template.is_some() {
             return self.templated(fields, is_text, head);
         }
+        // All columns of a table go through, also those that mean something here.
+        let columns = fields.iter().filter(|(name, _)| name != "custom_id");
+        head.fields.extend(columns.cloned());
         let mut draft = Draft::new(&self.terms);
         for (name, value) in fields {
-            // All columns of a table go through, also those that mean something here.
-            if name != "custom_id" {
-                head.fields.insert(name.clone(), value.clone());
-            }
             if Draft::knows(&name) {
                 let value = if is_text { meant(&name, value) } else { value };
                 draft.set(&name, value)?;
@@ -194,6 +193,12 @@ impl<I> RowReader<I> {
     ) -> Result<RowWork, Fault> {
         let template = self.terms.template.as_ref();
         let template = template.expect("asked for only if there is one");
+        let is_carried = |name: &str| {
+            let is_used = template.variables().any(|used| used == name);
+            name != "custom_id" && (is_used || !Draft::is_parameter(name))
+        };
+        let carried = fields.iter().filter(|(name, _)| is_carried(name));
+        head.fields.extend(carried.cloned());
         let prompt = template.render(&fields).map_err(|error| {
             Fault::new(
                 RowCode::Template,
@@ -204,12 +209,9 @@ impl<I> RowReader<I> {
         let mut draft = Draft::new(&self.terms);
         draft.set("prompt", Value::String(prompt))?;
         for (name, value) in fields {
-            let is_used = template.variables().any(|used| used == name);
-            if name == "custom_id" || (!is_used && Draft::is_parameter(&name)) {
+            if !is_carried(&name) {
                 let value = if is_text { meant(&name, value) } else { value };
                 draft.set(&name, value)?;
-            } else {
-                head.fields.insert(name, value);
             }
         }
         draft.finish()
