@@ -68,6 +68,12 @@ fn values_are_those_that_pyarrow_reads() {
 }
 
 #[test]
+fn another_thread_may_read() {
+    fn check<T: Send + 'static>() {}
+    check::<ParquetRows>();
+}
+
+#[test]
 fn a_codec_that_is_not_built_in_is_named() {
     let mut rows = open("brotli.parquet").expect("the footer is readable");
     let error = rows.next().expect("an error").expect_err("an error");
