@@ -6,6 +6,7 @@ mod chat;
 mod debug;
 mod detokenize;
 mod embed;
+mod export;
 mod generate;
 mod inspect;
 mod jsonl;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "run-batch")]
     Batch(batch::Args),
     Merge(merge::Args),
+    Export(export::Args),
     Chat(chat::Args),
     Embed(embed::Args),
     Tokenize(tokenize::Args),
@@ -47,6 +49,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => generate::run(args),
         Command::Batch(args) => batch::run(args),
         Command::Merge(args) => merge::run(&args),
+        Command::Export(args) => export::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Embed(args) => embed::run(args),
         Command::Tokenize(args) => tokenize::run(args),
