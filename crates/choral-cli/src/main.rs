@@ -10,6 +10,7 @@ mod interrupt;
 mod listen;
 mod message;
 mod output;
+mod plot;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::io::{self, IsTerminal as _, Write as _};

@@ -29,6 +29,7 @@ pub mod exec;
 pub mod hub;
 pub mod job;
 mod kv;
+pub mod load;
 pub mod machine;
 pub mod manual;
 pub mod model;

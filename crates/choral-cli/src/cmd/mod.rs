@@ -11,6 +11,7 @@ mod inspect;
 mod jsonl;
 mod model_file;
 mod plan;
+mod prompts;
 mod quantize;
 mod score;
 mod template;

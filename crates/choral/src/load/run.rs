@@ -1,0 +1,293 @@
+//! Sends requests and takes the time.
+//!
+//! One thread does both: it sleeps until a request is due or a stream has news. So
+//! nothing that it measures waits for another reader.
+
+use crate::engine::request::FinishReason;
+use crate::engine::{Engine, GenerationStream, Request, RequestOutput, StreamEvent};
+use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
+use futures_core::Stream as _;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+/// When requests are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pace {
+    /// So many at a time: the next one when one has ended.
+    Concurrency(NonZeroUsize),
+    /// At these times from the start, however many are running; in order, one for each
+    /// request.
+    Arrivals(Vec<Duration>),
+}
+
+/// What one request went through, in seconds since it came: since it was due, even if
+/// it was sent a little later.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Trace {
+    /// When it came, from the start of the run.
+    pub came: f64,
+    /// Tokens of its prompt.
+    pub num_prompt_tokens: usize,
+    /// Tokens of its answers.
+    pub num_tokens: usize,
+    /// To its first token.
+    pub ttft: Option<f64>,
+    /// From each token of an answer to the next, as a reader gets them: 0 for those that
+    /// come together.
+    pub gaps: Vec<f64>,
+    /// To its end.
+    pub e2e: f64,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+}
+
+impl Trace {
+    /// Time for each token after the first, on average.
+    pub fn tpot(&self) -> Option<f64> {
+        let further = self.num_tokens.checked_sub(1).filter(|&n| n > 0)?;
+        Some((self.e2e - self.ttft?) / further as f64)
+    }
+}
+
+/// What came of all requests.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LoadRun {
+    /// Of each, in order; of those that were sent, if the run was ended early.
+    pub traces: Vec<Trace>,
+    /// What they were answered. `None` for those that were refused.
+    pub outputs: Vec<Option<RequestOutput>>,
+    /// From the start to the last answer.
+    pub seconds: f64,
+}
+
+/// Called when a request has ended, with how many have.
+type OnEnd<'a> = dyn FnMut(usize) -> ControlFlow<()> + 'a;
+
+/// Requests to be sent to an engine.
+pub struct Load<'a> {
+    engine: &'a Engine,
+    requests: Vec<Request>,
+    pace: Pace,
+    on_end: Box<OnEnd<'a>>,
+}
+
+impl<'a> Load<'a> {
+    /// Requests, to be sent one after another.
+    pub fn new(engine: &'a Engine, requests: Vec<Request>) -> Self {
+        Self {
+            engine,
+            requests,
+            pace: Pace::Concurrency(NonZeroUsize::MIN),
+            on_end: Box::new(|_| ControlFlow::Continue(())),
+        }
+    }
+
+    /// Sends them otherwise.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// Calls `on_end` when a request has ended, with how many have. If it breaks, those
+    /// that run are cancelled, and no further ones are sent.
+    #[must_use]
+    pub fn on_end(mut self, on_end: impl FnMut(usize) -> ControlFlow<()> + 'a) -> Self {
+        self.on_end = Box::new(on_end);
+        self
+    }
+
+    /// Sends the requests and waits for the answers. The engine's queue has to have
+    /// room for those that wait; what it refuses counts as failed.
+    ///
+    /// # Panics
+    /// If there are fewer arrivals than requests.
+    pub fn run(self) -> LoadRun {
+        let Self {
+            engine,
+            requests,
+            pace,
+            mut on_end,
+        } = self;
+        let num_requests = requests.len();
+        let mut requests = requests.into_iter();
+        let (sender, news) = unbounded();
+        let mut sent: Vec<Sent> = Vec::with_capacity(num_requests);
+        let mut num_ended = 0;
+        let start = Instant::now();
+        let mut last_end = start;
+        loop {
+            while let Some(due) = next_due(&pace, sent.len(), num_ended, start)
+                && due <= Instant::now()
+                && let Some(request) = requests.next()
+            {
+                let mut next = Sent::new(engine, request, due);
+                let index = sent.len();
+                let has_ended = next.listen(index, &sender);
+                sent.push(next);
+                if has_ended {
+                    num_ended += 1;
+                    last_end = Instant::now();
+                    if on_end(num_ended).is_break() {
+                        return finish(sent, start, last_end);
+                    }
+                }
+            }
+            if num_ended == num_requests {
+                return finish(sent, start, last_end);
+            }
+            let due = next_due(&pace, sent.len(), num_ended, start);
+            let index = match due.filter(|_| requests.len() > 0) {
+                Some(due) => news.recv_deadline(due),
+                None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            // No news: the next request is due.
+            let Ok(index) = index else { continue };
+            let one: &mut Sent = &mut sent[index];
+            if !one.has_ended() && one.listen(index, &sender) {
+                num_ended += 1;
+                last_end = Instant::now();
+                if on_end(num_ended).is_break() {
+                    return finish(sent, start, last_end);
+                }
+            }
+        }
+    }
+}
+
+/// When the next request is to be sent, if that does not depend on another's end.
+fn next_due(pace: &Pace, num_sent: usize, num_ended: usize, start: Instant) -> Option<Instant> {
+    match pace {
+        // It comes the moment that there is room for it.
+        Pace::Concurrency(most) if num_sent - num_ended < most.get() => Some(Instant::now()),
+        Pace::Concurrency(_) => None,
+        // Later than clocks go is never.
+        Pace::Arrivals(times) => start.checked_add(*times.get(num_sent)?),
+    }
+}
+
+fn finish(sent: Vec<Sent>, start: Instant, end: Instant) -> LoadRun {
+    let (mut traces, mut outputs) = (Vec::new(), Vec::new());
+    for mut one in sent {
+        one.trace.came = one.came.duration_since(start).as_secs_f64();
+        if !one.has_ended() {
+            one.trace.error = Some("cancelled: the run was ended".to_owned());
+        }
+        traces.push(one.trace);
+        outputs.push(one.output);
+    }
+    LoadRun {
+        traces,
+        outputs,
+        seconds: end.duration_since(start).as_secs_f64(),
+    }
+}
+
+/// A request on its way.
+struct Sent {
+    came: Instant,
+    /// None once it has ended.
+    stream: Option<GenerationStream>,
+    /// When the last token of each answer came.
+    last: Vec<Option<Instant>>,
+    trace: Trace,
+    output: Option<RequestOutput>,
+}
+
+impl Sent {
+    fn new(engine: &Engine, request: Request, came: Instant) -> Self {
+        let num_answers = request.params.n as usize;
+        let mut trace = Trace::default();
+        let stream = match engine.submit(request) {
+            Ok(stream) => {
+                trace.num_prompt_tokens = stream.prompt_token_ids().len();
+                Some(stream)
+            }
+            Err(refused) => {
+                trace.error = Some(refused.to_string());
+                None
+            }
+        };
+        Self {
+            came,
+            stream,
+            last: vec![None; num_answers],
+            trace,
+            output: None,
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    /// Takes what has come, and has the thread woken when there is more. Whether it has
+    /// ended.
+    fn listen(&mut self, index: usize, sender: &Sender<usize>) -> bool {
+        let waker = Waker::from(Arc::new(Bell {
+            index,
+            sender: sender.clone(),
+        }));
+        let mut context = Context::from_waker(&waker);
+        while let Some(stream) = &mut self.stream {
+            match Pin::new(stream).poll_next(&mut context) {
+                Poll::Pending => return false,
+                Poll::Ready(Some(event)) => self.take(event),
+                Poll::Ready(None) => self.stream = None,
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, event: StreamEvent) {
+        let now = Instant::now();
+        let seconds = |from: Instant| now.duration_since(from).as_secs_f64();
+        match event {
+            StreamEvent::Delta {
+                index, token_ids, ..
+            } => {
+                let Some(last) = self.last.get_mut(index as usize) else {
+                    return;
+                };
+                for _ in token_ids {
+                    match last.replace(now) {
+                        Some(before) => self.trace.gaps.push(seconds(before)),
+                        None => {
+                            self.trace.ttft.get_or_insert(seconds(self.came));
+                        }
+                    }
+                }
+            }
+            StreamEvent::Finished(output) => {
+                self.trace.e2e = seconds(self.came);
+                for answer in &output.outputs {
+                    self.trace.num_tokens += answer.token_ids.len();
+                    if answer.finish_reason == FinishReason::Error {
+                        let cause = answer.error.clone();
+                        let cause = cause.unwrap_or_else(|| "the request failed".to_owned());
+                        self.trace.error.get_or_insert(cause);
+                    }
+                }
+                self.output = Some(*output);
+                self.stream = None;
+            }
+        }
+    }
+}
+
+/// Wakes the thread for one request.
+struct Bell {
+    index: usize,
+    sender: Sender<usize>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        // Nobody listens once the run has ended.
+        let _ = self.sender.send(self.index);
+    }
+}
