@@ -3,6 +3,7 @@
 mod batch;
 mod bench;
 mod chat;
+mod compare;
 mod debug;
 mod detokenize;
 mod embed;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "run-batch")]
     Batch(batch::Args),
     Chat(chat::Args),
+    Compare(compare::Args),
     Embed(embed::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
@@ -46,6 +48,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => generate::run(args),
         Command::Batch(args) => batch::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Embed(args) => embed::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Detokenize(args) => detokenize::run(args),

@@ -5,10 +5,9 @@
 
 use crate::engine::request::FinishReason;
 use crate::engine::{Engine, GenerationStream, Request, RequestOutput, StreamEvent};
-use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use futures_core::Stream as _;
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -62,27 +61,52 @@ pub struct LoadRun {
     pub outputs: Vec<Option<RequestOutput>>,
     /// From the start to the last answer.
     pub seconds: f64,
+    /// Whether it was stopped before its end.
+    pub is_stopped: bool,
 }
 
-/// Called when a request has ended, with how many have.
-type OnEnd<'a> = dyn FnMut(usize) -> ControlFlow<()> + 'a;
+/// Ends a run from another thread, or from [`Load::on_end`]: requests that run are
+/// cancelled, and no further ones are sent.
+#[derive(Debug, Clone)]
+pub struct Stopper(Sender<News>);
+
+impl Stopper {
+    /// Ends the run.
+    pub fn stop(&self) {
+        // A run that has ended needs no stopping.
+        let _ = self.0.send(News::Stop);
+    }
+}
+
+/// What the thread sleeps for.
+#[derive(Debug, Clone, Copy)]
+enum News {
+    /// This request may have some.
+    Request(usize),
+    Stop,
+}
 
 /// Requests to be sent to an engine.
 pub struct Load<'a> {
     engine: &'a Engine,
     requests: Vec<Request>,
     pace: Pace,
-    on_end: Box<OnEnd<'a>>,
+    on_end: Box<dyn FnMut(usize) + 'a>,
+    sender: Sender<News>,
+    news: Receiver<News>,
 }
 
 impl<'a> Load<'a> {
     /// Requests, to be sent one after another.
     pub fn new(engine: &'a Engine, requests: Vec<Request>) -> Self {
+        let (sender, news) = unbounded();
         Self {
             engine,
             requests,
             pace: Pace::Concurrency(NonZeroUsize::MIN),
-            on_end: Box::new(|_| ControlFlow::Continue(())),
+            on_end: Box::new(|_| ()),
+            sender,
+            news,
         }
     }
 
@@ -93,12 +117,16 @@ impl<'a> Load<'a> {
         self
     }
 
-    /// Calls `on_end` when a request has ended, with how many have. If it breaks, those
-    /// that run are cancelled, and no further ones are sent.
+    /// Calls `on_end` when a request has ended, with how many have.
     #[must_use]
-    pub fn on_end(mut self, on_end: impl FnMut(usize) -> ControlFlow<()> + 'a) -> Self {
+    pub fn on_end(mut self, on_end: impl FnMut(usize) + 'a) -> Self {
         self.on_end = Box::new(on_end);
         self
+    }
+
+    /// What ends the run early.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.sender.clone())
     }
 
     /// Sends the requests and waits for the answers. The engine's queue has to have
@@ -112,49 +140,71 @@ impl<'a> Load<'a> {
             requests,
             pace,
             mut on_end,
+            sender,
+            news,
         } = self;
         let num_requests = requests.len();
+        if let Pace::Arrivals(times) = &pace {
+            assert!(
+                times.len() >= num_requests,
+                "{num_requests} requests, but {} arrivals",
+                times.len()
+            );
+        }
         let mut requests = requests.into_iter();
-        let (sender, news) = unbounded();
         let mut sent: Vec<Sent> = Vec::with_capacity(num_requests);
         let mut num_ended = 0;
         let start = Instant::now();
-        let mut last_end = start;
-        loop {
-            while let Some(due) = next_due(&pace, sent.len(), num_ended, start)
-                && due <= Instant::now()
-                && let Some(request) = requests.next()
-            {
-                let mut next = Sent::new(engine, request, due);
-                let index = sent.len();
-                let has_ended = next.listen(index, &sender);
-                sent.push(next);
-                if has_ended {
-                    num_ended += 1;
-                    last_end = Instant::now();
-                    if on_end(num_ended).is_break() {
-                        return finish(sent, start, last_end);
-                    }
+        let mut end = start;
+        let mut is_stopped = false;
+        while num_ended < num_requests {
+            let due = next_due(&pace, sent.len(), num_ended, start).filter(|_| requests.len() > 0);
+            let next = if due.is_some_and(|due| due <= Instant::now()) {
+                // News may have come meanwhile: a stop is not kept waiting.
+                news.try_recv().map_err(|_| ())
+            } else {
+                match due {
+                    Some(due) => news.recv_deadline(due).map_err(|_| ()),
+                    None => news.recv().map_err(|_| ()),
                 }
-            }
-            if num_ended == num_requests {
-                return finish(sent, start, last_end);
-            }
-            let due = next_due(&pace, sent.len(), num_ended, start);
-            let index = match due.filter(|_| requests.len() > 0) {
-                Some(due) => news.recv_deadline(due),
-                None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
-            // No news: the next request is due.
-            let Ok(index) = index else { continue };
-            let one: &mut Sent = &mut sent[index];
-            if !one.has_ended() && one.listen(index, &sender) {
-                num_ended += 1;
-                last_end = Instant::now();
-                if on_end(num_ended).is_break() {
-                    return finish(sent, start, last_end);
+            let index = match next {
+                Ok(News::Stop) => {
+                    is_stopped = true;
+                    break;
                 }
+                Ok(News::Request(index)) => index,
+                // The next request is due.
+                Err(()) => {
+                    let Some((request, due)) = requests.next().zip(due) else {
+                        continue;
+                    };
+                    sent.push(Sent::new(engine, request, due));
+                    sent.len() - 1
+                }
+            };
+            let one = &mut sent[index];
+            if !one.is_counted && one.listen(index, &sender) {
+                one.is_counted = true;
+                num_ended += 1;
+                end = Instant::now();
+                on_end(num_ended);
             }
+        }
+        let (mut traces, mut outputs) = (Vec::new(), Vec::new());
+        for mut one in sent {
+            one.trace.came = one.came.duration_since(start).as_secs_f64();
+            if !one.is_counted {
+                one.trace.error = Some("cancelled: the run was stopped".to_owned());
+            }
+            traces.push(one.trace);
+            outputs.push(one.output);
+        }
+        LoadRun {
+            traces,
+            outputs,
+            seconds: end.duration_since(start).as_secs_f64(),
+            is_stopped,
         }
     }
 }
@@ -170,23 +220,6 @@ fn next_due(pace: &Pace, num_sent: usize, num_ended: usize, start: Instant) -> O
     }
 }
 
-fn finish(sent: Vec<Sent>, start: Instant, end: Instant) -> LoadRun {
-    let (mut traces, mut outputs) = (Vec::new(), Vec::new());
-    for mut one in sent {
-        one.trace.came = one.came.duration_since(start).as_secs_f64();
-        if !one.has_ended() {
-            one.trace.error = Some("cancelled: the run was ended".to_owned());
-        }
-        traces.push(one.trace);
-        outputs.push(one.output);
-    }
-    LoadRun {
-        traces,
-        outputs,
-        seconds: end.duration_since(start).as_secs_f64(),
-    }
-}
-
 /// A request on its way.
 struct Sent {
     came: Instant,
@@ -196,6 +229,8 @@ struct Sent {
     last: Vec<Option<Instant>>,
     trace: Trace,
     output: Option<RequestOutput>,
+    /// Whether it has ended, and was counted so.
+    is_counted: bool,
 }
 
 impl Sent {
@@ -218,16 +253,13 @@ impl Sent {
             last: vec![None; num_answers],
             trace,
             output: None,
+            is_counted: false,
         }
-    }
-
-    fn has_ended(&self) -> bool {
-        self.stream.is_none()
     }
 
     /// Takes what has come, and has the thread woken when there is more. Whether it has
     /// ended.
-    fn listen(&mut self, index: usize, sender: &Sender<usize>) -> bool {
+    fn listen(&mut self, index: usize, sender: &Sender<News>) -> bool {
         let waker = Waker::from(Arc::new(Bell {
             index,
             sender: sender.clone(),
@@ -282,12 +314,12 @@ impl Sent {
 /// Wakes the thread for one request.
 struct Bell {
     index: usize,
-    sender: Sender<usize>,
+    sender: Sender<News>,
 }
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         // Nobody listens once the run has ended.
-        let _ = self.sender.send(self.index);
+        let _ = self.sender.send(News::Request(self.index));
     }
 }

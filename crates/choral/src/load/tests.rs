@@ -7,7 +7,6 @@ use crate::model::Numeric;
 use crate::sampling::SamplingParams;
 use crate::{Engine, engine::Prompt};
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 #[test]
@@ -42,7 +41,7 @@ fn poisson_arrivals_have_exponential_gaps() {
     assert_eq!(times[0], Duration::ZERO);
     let gaps: Vec<f64> = times
         .windows(2)
-        .map(|pair| (pair[1] - pair[0]).as_secs_f64())
+        .map(|pair| pair[1].saturating_sub(pair[0]).as_secs_f64())
         .collect();
     let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
     let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
@@ -88,6 +87,7 @@ fn run_of(traces: Vec<Trace>, seconds: f64) -> LoadRun {
         outputs: vec![None; traces.len()],
         traces,
         seconds,
+        is_stopped: false,
     }
 }
 
@@ -256,7 +256,6 @@ fn no_more_run_than_asked_for() {
             let metrics = engine.metrics();
             most = most.max(metrics.num_running + metrics.num_waiting);
             ended = count;
-            ControlFlow::Continue(())
         })
         .run();
     assert_eq!(ended, 7);
@@ -278,7 +277,7 @@ fn requests_come_when_they_are_due_and_not_before() {
 }
 
 #[test]
-fn a_refused_request_fails_alone_and_a_broken_run_ends() {
+fn a_refused_request_fails_alone() {
     let engine = engine();
     let mut some = requests(3, 2);
     some[1].prompt = Prompt::Tokens(Vec::new());
@@ -286,12 +285,28 @@ fn a_refused_request_fails_alone_and_a_broken_run_ends() {
     let errors: Vec<bool> = run.traces.iter().map(|t| t.error.is_some()).collect();
     assert_eq!(errors, [false, true, false]);
     assert_eq!(run.outputs.iter().filter(|o| o.is_none()).count(), 1);
+}
 
-    let run = Load::new(&engine, requests(50, 4))
-        .on_end(|count| match count {
-            2.. => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
+#[test]
+fn a_run_that_is_stopped_ends_at_once_and_keeps_what_is_done() {
+    let engine = engine();
+    let load = Load::new(&engine, requests(50, 4));
+    let stopper = load.stopper();
+    let run = load
+        .on_end(|count| {
+            if count == 2 {
+                stopper.stop();
+            }
         })
         .run();
-    assert_eq!(run.traces.len(), 2);
+    assert!(run.is_stopped);
+    let done = run.traces.iter().filter(|t| t.error.is_none()).count();
+    assert!((2..=3).contains(&done), "{done}");
+    // Those that were never sent have no trace.
+    assert!(run.traces.len() <= done + 1, "{}", run.traces.len());
+
+    let load =
+        Load::new(&engine, requests(1, 2)).pace(Pace::Arrivals(vec![Duration::from_hours(1)]));
+    load.stopper().stop();
+    assert!(load.run().traces.is_empty());
 }

@@ -31,6 +31,7 @@ fn the_table_of_rates_leaves_out_what_nobody_measured() {
         }],
         outputs: vec![None],
         seconds: 0.5,
+        is_stopped: false,
     };
     let row = |request_rate| Row {
         request_rate,

@@ -1,8 +1,8 @@
 //! The requests of a benchmark.
 
 use super::Args;
-use crate::cmd::prompts;
-use anyhow::{Result, bail, ensure};
+use crate::cmd::prompts::{self, PromptFile};
+use anyhow::{Result, bail};
 use choral::engine::{Prompt, Request};
 use choral::job::Row;
 use choral::load::{Load, LoadRun};
@@ -30,7 +30,7 @@ impl Workload {
                 temperature: 0.0,
                 ..SamplingParams::default()
             };
-            let rows = prompts::read(file, params)?;
+            let rows = PromptFile::read(file)?.rows(&params)?;
             let count = args.num_requests.unwrap_or(rows.len());
             return Ok(Self::Rows { rows, count });
         }
@@ -71,7 +71,6 @@ impl Workload {
         match self {
             Self::Rows { rows, count } => {
                 let requests = prompts::requests(rows, engine)?;
-                ensure!(!requests.is_empty(), "there are no prompts in the file");
                 Ok(requests.iter().cycle().take(*count).cloned().collect())
             }
             Self::MadeUp { lengths, seed } => {
