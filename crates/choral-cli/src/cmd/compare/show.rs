@@ -31,7 +31,8 @@ pub(super) fn write(table: &Table, is_quiet: bool) -> Result<()> {
             }
         }
     }
-    for line in figures(table, is_terminal) {
+    let width = is_terminal.then(|| usize::from(Term::stdout().size().1));
+    for line in figures(table, width) {
         writeln!(out, "{line}")?;
     }
     writeln!(out, "\nseed {}", table.seed)?;
@@ -126,11 +127,56 @@ fn paragraphs(answer: &Answer) -> Vec<String> {
     texts
 }
 
-/// The figures of all columns, a row each.
-pub(super) fn figures(table: &Table, is_terminal: bool) -> Vec<String> {
-    let optional = |value: Option<f64>, digits: usize| {
-        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+/// The figures of all columns: a table, or for a terminal of a `width` that it does not
+/// fit, some lines for each.
+pub(super) fn figures(table: &Table, width: Option<usize>) -> Vec<String> {
+    let lines = figures_table(table, width.is_some());
+    match width {
+        Some(width) if lines[0].width() > width => {
+            let columns = table.columns.iter();
+            columns
+                .flat_map(|column| figures_lines(table, column))
+                .flat_map(|line| wrap(&line, width))
+                .collect()
+        }
+        _ => lines,
+    }
+}
+
+fn figures_lines(table: &Table, column: &Column) -> Vec<String> {
+    let (figures, times) = (&column.figures, &column.times);
+    let errors = match figures.errors {
+        0 => String::new(),
+        errors => format!(", {errors} errors"),
     };
+    vec![
+        harmless(&table.heading(column)).into_owned(),
+        format!(
+            "  {} answers{errors}, {} tokens, mean {}",
+            figures.answers,
+            figures.tokens,
+            optional(figures.mean_tokens, 1)
+        ),
+        format!(
+            "  distinct-1 {}, distinct-2 {}, distinct-3 {}",
+            optional(figures.distinct_1, 3),
+            optional(figures.distinct_2, 3),
+            optional(figures.distinct_3, 3)
+        ),
+        format!(
+            "  perplexity {}, {:.2} seconds, {:.1} tokens/s",
+            optional(figures.perplexity, 2),
+            times.seconds,
+            times.tokens_per_second
+        ),
+    ]
+}
+
+fn optional(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+fn figures_table(table: &Table, is_terminal: bool) -> Vec<String> {
     let heads = [
         "setting",
         "answers",

@@ -199,7 +199,7 @@ fn escape_sequences_of_answers_do_not_reach_the_terminal() {
 
 #[test]
 fn the_figures_of_a_column_are_a_row() {
-    let lines = figures(&table(&["a b", "c d"]), false);
+    let lines = figures(&table(&["a b", "c d"]), None);
     assert_eq!(lines.len(), 4);
     assert!(
         lines[0].starts_with("| setting  | answers | tokens | mean |"),
@@ -217,7 +217,18 @@ fn the_figures_of_a_column_are_a_row() {
     );
     let mut broken = table(&["a"]);
     broken.columns[0].answers[0] = failed("too long");
-    assert!(figures(&broken, false)[0].contains("| errors |"));
+    assert!(figures(&broken, None)[0].contains("| errors |"));
+}
+
+#[test]
+fn figures_that_do_not_fit_are_lines() {
+    let table = table(&["a b"]);
+    let wide = figures(&table, Some(200));
+    assert_eq!(wide, figures(&table, None));
+    let narrow = figures(&table, Some(60));
+    assert!(narrow.iter().all(|line| line.width() <= 60), "{narrow:#?}");
+    assert_eq!(narrow[0], "temp 0.5");
+    assert_eq!(narrow[1], "  1 answers, 3 tokens, mean 3.0");
 }
 
 #[test]
