@@ -9,6 +9,7 @@ use crate::model::{
     Adapter, AdapterError, DecoderSpec, EnginePlan, GenerationDefaults, Hyper, KvType, Model,
     ModelError, Numeric, PlanOptions,
 };
+use crate::pool::EnginePool;
 use crate::text::{Tokenizer, TokenizerError};
 use choral_formats::{FormatError, Gguf, ModelFile};
 use choral_kernels::{Compute, Isa, IsaError};
@@ -287,8 +288,34 @@ impl EngineBuilder {
     /// # Errors
     /// If the model cannot be loaded, does not fit in memory, or a limit makes no
     /// sense.
-    pub fn build(mut self) -> Result<Engine, BuildError> {
-        let threads = self.compute_threads()?;
+    pub fn build(self) -> Result<Engine, BuildError> {
+        let pool = self.build_pool(1)?;
+        Ok(pool.engines()[0].clone())
+    }
+
+    /// Loads the model once and starts `engines` engines that compute with the same
+    /// weights. Memory for keys and values, if it was set, is for all of them together,
+    /// and so are [`threads`](Self::threads); each engine has an equal share, of threads
+    /// at least one. Other limits are each engine's own. With
+    /// [`on_step`](Self::on_step) there can be only one engine.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build); or if there are to be no engines, or more than
+    /// [`MAX_THREADS`](Self::MAX_THREADS).
+    pub fn build_pool(mut self, engines: usize) -> Result<EnginePool, BuildError> {
+        let most = match self.on_step {
+            Some(_) => 1,
+            None => Self::MAX_THREADS,
+        };
+        if !(1..=most).contains(&engines) {
+            return Err(BuildError::Model(ModelError::Limit {
+                name: "engines",
+                expected: format!("1 to {most}"),
+                found: engines,
+            }));
+        }
+        let all_threads = self.compute_threads()?;
+        let threads = (all_threads / engines).max(1);
         let file = Arc::new(self.open()?);
         let isa = self.isa.map_or_else(Isa::from_env, Ok)?;
 
@@ -305,7 +332,8 @@ impl EngineBuilder {
         self.options.adapter_bytes = bytes.fold(0, u64::saturating_add);
         let floats = adapters.iter().map(|a| a.floats_per_token(&spec));
         self.options.adapter_floats = floats.max().unwrap_or(0);
-        let plan = self.plan(&file, &spec, memory)?;
+        let share = self.share(&file, &spec, numeric, memory, engines as u64)?;
+        let plan = self.plan(&file, &spec, share)?;
         if plan.context_cut_to_memory {
             tracing::warn!(
                 context = plan.context,
@@ -314,36 +342,74 @@ impl EngineBuilder {
             );
         }
 
-        let compute = Compute::try_new(isa, threads)
-            .map_err(|source| ModelError::Threads { threads, source })?;
         let context = Some(plan.context);
-        let model = Model::load_with(&file, numeric, context, &adapters, &compute)?;
+        let load = compute(isa, all_threads)?;
+        let model = Model::load_with(&file, numeric, context, &adapters, &load)?;
         let model = Arc::new(model);
-        let (blocks, layout) = (plan.num_kv_blocks, plan.kv_layout.clone());
-        let executor = CpuExecutor::with_layout(model, compute, blocks, plan.kv_types, layout)?;
-        let info = ModelInfo {
+        let info = Arc::new(ModelInfo {
             path: file.tensors().path().to_owned(),
             architecture: architecture.name,
             spec,
-            plan: plan.clone(),
+            plan,
             isa: isa.name(),
             threads,
             generation_defaults,
             file,
-        };
+        });
         tracing::info!(
             model = %info.path.display(),
-            numeric = plan.numeric.name(),
+            numeric = info.plan.numeric.name(),
             isa = info.isa,
             threads,
+            engines,
             "model loaded"
         );
+        let mut load = Some(load).filter(|_| threads == all_threads);
+        let mut started = Vec::with_capacity(engines);
+        for _ in 0..engines {
+            // The workers that packed the weights go on to compute with them.
+            let compute = load.take().map_or_else(|| compute(isa, threads), Ok)?;
+            started.push(self.start(&info, &model, compute, tokenizer.clone())?);
+        }
+        Ok(EnginePool::new(started, Some(model)))
+    }
+
+    /// Memory that one of `engines` plans with, and its share of the options: they have
+    /// the weights in common, and everything else each for itself.
+    fn share(
+        &mut self,
+        file: &ModelFile,
+        spec: &DecoderSpec,
+        numeric: Numeric,
+        memory: u64,
+        engines: u64,
+    ) -> Result<u64, ModelError> {
+        let weights = spec.packed_weight_bytes(file, numeric)?;
+        let weights = weights.saturating_add(self.options.adapter_bytes);
+        self.options.kv_bytes = self.options.kv_bytes.map(|bytes| bytes / engines);
+        Ok(match memory.checked_sub(weights) {
+            Some(rest) if engines > 1 => weights + rest / engines,
+            _ => memory,
+        })
+    }
+
+    fn start(
+        &mut self,
+        info: &Arc<ModelInfo>,
+        model: &Arc<Model>,
+        compute: Compute,
+        tokenizer: Tokenizer,
+    ) -> Result<Engine, BuildError> {
+        let plan = &info.plan;
+        let (blocks, layout) = (plan.num_kv_blocks, plan.kv_layout.clone());
+        let model = Arc::clone(model);
+        let executor = CpuExecutor::with_layout(model, compute, blocks, plan.kv_types, layout)?;
         let parts = EngineParts {
             executor: Box::new(executor),
             end_token_ids: tokenizer.eos_token_ids().to_vec(),
             tokenizer: Some(tokenizer),
             max_model_len: plan.context,
-            info: Some(Arc::new(info)),
+            info: Some(Arc::clone(info)),
         };
         let defaults = EngineConfig::default();
         let config = EngineConfig {
@@ -352,11 +418,15 @@ impl EngineBuilder {
             prefill_chunk: plan.prefill_chunk,
             prefix_caching: self.prefix_caching.unwrap_or(defaults.prefix_caching),
             queue_capacity: self.queue_capacity.unwrap_or(defaults.queue_capacity),
-            on_step: self.on_step,
+            on_step: self.on_step.take(),
             ..defaults
         };
         Ok(Engine::start(parts, config)?)
     }
+}
+
+fn compute(isa: Isa, threads: usize) -> Result<Compute, ModelError> {
+    Compute::try_new(isa, threads).map_err(|source| ModelError::Threads { threads, source })
 }
 
 /// Every token that the tokenizer makes must have one of the embedding's `rows`.

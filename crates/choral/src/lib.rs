@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod batch;
 pub mod builder;
 pub mod convert;
 pub mod demo;
@@ -34,12 +35,15 @@ pub mod machine;
 pub mod manual;
 pub mod model;
 pub mod nn;
+pub mod pool;
+pub mod provider;
 pub mod sampling;
 pub mod text;
 
 pub use builder::{BuildError, EngineBuilder, ModelInfo};
 pub use embed::Embedder;
 pub use engine::{Engine, Prompt, Request, RequestOutput};
+pub use pool::EnginePool;
 pub use sampling::SamplingParams;
 
 /// The guides, so that their programs are tested.

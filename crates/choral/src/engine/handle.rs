@@ -22,6 +22,7 @@ use crate::kv::KvNeeds;
 use crate::sampling::{ParamError, Sampler, SamplingParams, fresh_seed};
 use crate::text::{ChatTemplate, EncodeOptions, TemplateInput, Tokenizer};
 use crossbeam_channel::Sender;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -159,6 +160,16 @@ impl Engine {
     pub fn submit_wait(&self, request: Request) -> Result<GenerationStream, SubmitError> {
         let checked = self.shared.check(request)?;
         let place = self.shared.queue.enter();
+        self.shared.send(checked, place)
+    }
+
+    /// [`submit_wait`](Self::submit_wait), without blocking the thread.
+    ///
+    /// # Errors
+    /// The request cannot be honoured, or the engine is gone.
+    pub async fn submit_async(&self, request: Request) -> Result<GenerationStream, SubmitError> {
+        let checked = self.shared.check(request)?;
+        let place = poll_fn(|context| self.shared.queue.poll_enter(context)).await;
         self.shared.send(checked, place)
     }
 

@@ -6,6 +6,7 @@
 //! whichever way that happens.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// Counts places.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Queue {
 struct State {
     num_taken: usize,
     is_closed: bool,
+    /// Tasks that wait for a place.
+    wakers: Vec<Waker>,
 }
 
 /// One waiting request's right to wait.
@@ -61,10 +64,43 @@ impl Queue {
         self.take(state.unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Takes a place if there is one; else has the task woken when there may be.
+    pub(super) fn poll_enter(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Place, NoPlace>> {
+        let mut state = self.lock();
+        if state.is_closed || state.num_taken < self.capacity {
+            return Poll::Ready(self.take(state));
+        }
+        let waker = context.waker();
+        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
+            state.wakers.push(waker.clone());
+        }
+        Poll::Pending
+    }
+
     /// Turns away everybody who waits or comes from now on.
     pub(super) fn close(&self) {
-        self.lock().is_closed = true;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.is_closed = true;
+        self.announce(state);
+    }
+
+    /// All tasks are woken, since any of them may have lost interest by now. Wakers are
+    /// strangers' code: they must find the lock free.
+    fn announce(&self, mut state: MutexGuard<'_, State>) {
+        let wakers = std::mem::take(&mut state.wakers);
+        let is_closed = state.is_closed;
+        drop(state);
+        if is_closed {
+            self.changed.notify_all();
+        } else {
+            self.changed.notify_one();
+        }
+        for waker in wakers {
+            waker.wake();
+        }
     }
 
     fn take(self: &Arc<Self>, mut state: MutexGuard<'_, State>) -> Result<Place, NoPlace> {
@@ -86,7 +122,8 @@ impl Queue {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.lock().num_taken -= 1;
-        self.0.changed.notify_one();
+        let mut state = self.0.lock();
+        state.num_taken -= 1;
+        self.0.announce(state);
     }
 }
