@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod compare;
 mod debug;
+pub(crate) mod demo;
 mod detokenize;
 mod embed;
 mod generate;
@@ -39,6 +40,7 @@ pub(crate) enum Command {
     Plan(plan::Args),
     Quantize(quantize::Args),
     Bench(bench::Args),
+    Demo(demo::Args),
     Debug(debug::Args),
 }
 
@@ -58,6 +60,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Plan(args) => plan::run(args),
         Command::Quantize(args) => quantize::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Demo(args) => demo::run(args),
         Command::Debug(args) => debug::run(args),
     }
 }

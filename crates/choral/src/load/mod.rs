@@ -38,6 +38,6 @@ mod tests;
 pub use arrivals::poisson;
 pub use ceiling::{Ceiling, StepWork, peak_for};
 pub use report::LoadReport;
-pub use run::{Load, LoadRun, Pace, Stopper, Trace};
+pub use run::{Ended, Load, LoadRun, Pace, Stopper, Trace};
 pub use slo::{Slo, SloError};
 pub use statistics::{Spread, percentile};

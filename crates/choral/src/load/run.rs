@@ -86,12 +86,25 @@ enum News {
     Stop,
 }
 
+/// A request that has ended, for [`Load::on_end`].
+#[derive(Debug, Clone, Copy)]
+pub struct Ended<'a> {
+    /// How many have, with this one.
+    pub num_ended: usize,
+    /// Which of the requests it was.
+    pub index: usize,
+    /// What it went through.
+    pub trace: &'a Trace,
+    /// What it was answered; `None` if it was refused.
+    pub output: Option<&'a RequestOutput>,
+}
+
 /// Requests to be sent to an engine.
 pub struct Load<'a> {
     engine: &'a Engine,
     requests: Vec<Request>,
     pace: Pace,
-    on_end: Box<dyn FnMut(usize) + 'a>,
+    on_end: Box<dyn FnMut(Ended<'_>) + 'a>,
     sender: Sender<News>,
     news: Receiver<News>,
 }
@@ -117,9 +130,9 @@ impl<'a> Load<'a> {
         self
     }
 
-    /// Calls `on_end` when a request has ended, with how many have.
+    /// Calls `on_end` when a request has ended.
     #[must_use]
-    pub fn on_end(mut self, on_end: impl FnMut(usize) + 'a) -> Self {
+    pub fn on_end(mut self, on_end: impl FnMut(Ended<'_>) + 'a) -> Self {
         self.on_end = Box::new(on_end);
         self
     }
@@ -188,7 +201,12 @@ impl<'a> Load<'a> {
                 one.is_counted = true;
                 num_ended += 1;
                 end = Instant::now();
-                on_end(num_ended);
+                on_end(Ended {
+                    num_ended,
+                    index,
+                    trace: &one.trace,
+                    output: one.output.as_ref(),
+                });
             }
         }
         let (mut traces, mut outputs) = (Vec::new(), Vec::new());

@@ -252,10 +252,12 @@ fn no_more_run_than_asked_for() {
     let (mut most, mut ended) = (0, 0);
     Load::new(&engine, requests(7, 3))
         .pace(Pace::Concurrency(NonZeroUsize::new(3).expect("3")))
-        .on_end(|count| {
+        .on_end(|one| {
             let metrics = engine.metrics();
             most = most.max(metrics.num_running + metrics.num_waiting);
-            ended = count;
+            ended = one.num_ended;
+            let tokens = one.output.map(|output| output.outputs[0].token_ids.len());
+            assert_eq!((tokens, one.trace.num_tokens), (Some(3), 3));
         })
         .run();
     assert_eq!(ended, 7);
@@ -293,8 +295,8 @@ fn a_run_that_is_stopped_ends_at_once_and_keeps_what_is_done() {
     let load = Load::new(&engine, requests(50, 4));
     let stopper = load.stopper();
     let run = load
-        .on_end(|count| {
-            if count == 2 {
+        .on_end(|ended| {
+            if ended.num_ended == 2 {
                 stopper.stop();
             }
         })

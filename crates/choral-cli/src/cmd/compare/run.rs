@@ -88,9 +88,9 @@ impl Run<'_> {
         let stopper = load.stopper();
         let guard = self.interrupt.during(move || stopper.stop());
         let run = load
-            .on_end(|num_done| {
+            .on_end(|ended| {
                 progress.show(&JobSummary {
-                    num_done: num_done as u64,
+                    num_done: ended.num_ended as u64,
                     completion_tokens: engine.metrics().generated_tokens,
                     ..JobSummary::default()
                 });

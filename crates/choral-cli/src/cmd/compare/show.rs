@@ -2,7 +2,7 @@
 //! answer after another, without colours.
 
 use super::table::{Column, Table};
-use crate::output::terminal::{harmless, shown};
+use crate::output::terminal::{harmless, shown, wrap_words};
 use anyhow::Result;
 use choral::job::Answer;
 use console::{Term, style};
@@ -80,14 +80,14 @@ pub(super) fn beside(table: &Table, prompt: usize, width: usize) -> Vec<Line> {
             };
             (0..height).map(row).collect()
         };
-        let heads = cells(&|column| wrap(&table.heading(column), each));
+        let heads = cells(&|column| wrap_words(&table.heading(column), each));
         lines.extend(heads.into_iter().map(|text| line(text, true)));
         let rule = vec!["─".repeat(each); band.len()].join("─┼─");
         lines.push(line(rule, false));
         let texts = cells(&|column| match column.answers.get(prompt) {
             Some(answer) => paragraphs(answer)
                 .iter()
-                .flat_map(|text| wrap(&harmless(text), each))
+                .flat_map(|text| wrap_words(&harmless(text), each))
                 .collect(),
             None => Vec::new(),
         });
@@ -136,7 +136,7 @@ pub(super) fn figures(table: &Table, width: Option<usize>) -> Vec<String> {
             let columns = table.columns.iter();
             columns
                 .flat_map(|column| figures_lines(table, column))
-                .flat_map(|line| wrap(&line, width))
+                .flat_map(|line| wrap_words(&line, width))
                 .collect()
         }
         _ => lines,
@@ -262,29 +262,4 @@ fn cut(text: &str, width: usize) -> String {
         kept.push(c);
     }
     kept + "…"
-}
-
-/// Lines of at most `width` columns, broken between words where there are such.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    for paragraph in text.split('\n') {
-        let mut line = String::new();
-        for word in paragraph.replace('\t', " ").split(' ') {
-            let space = usize::from(!line.is_empty());
-            if line.width() + space + word.width() > width && !line.is_empty() {
-                lines.push(std::mem::take(&mut line));
-            } else if space > 0 {
-                line.push(' ');
-            }
-            for c in word.chars() {
-                // A word that is wider than a line.
-                if line.width() + c.width().unwrap_or(0) > width && !line.is_empty() {
-                    lines.push(std::mem::take(&mut line));
-                }
-                line.push(c);
-            }
-        }
-        lines.push(line);
-    }
-    lines
 }

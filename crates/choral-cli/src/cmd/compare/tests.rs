@@ -2,7 +2,7 @@
 
 use super::grid::{Cell, Vary, cells};
 use super::html::{self, escaped};
-use super::show::{beside, figures, wrap};
+use super::show::{beside, figures};
 use super::table::{Column, Figures, Shown, Table, Times, perplexity};
 use choral::SamplingParams;
 use choral::engine::request::FinishReason;
@@ -180,15 +180,6 @@ fn columns_that_do_not_fit_go_below() {
         .iter()
         .filter(|line| line.text.starts_with("temp 0.5"));
     assert_eq!(heads.count(), 2);
-}
-
-#[test]
-fn text_is_broken_between_words_and_inside_of_long_ones() {
-    assert_eq!(wrap("a bc def", 4), ["a bc", "def"]);
-    assert_eq!(wrap("abcdef g", 3), ["abc", "def", "g"]);
-    assert_eq!(wrap("a\n\nb", 9), ["a", "", "b"]);
-    assert_eq!(wrap("日本語", 4), ["日本", "語"]);
-    assert_eq!(wrap("", 4), [""]);
 }
 
 #[test]
