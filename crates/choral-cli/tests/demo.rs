@@ -209,6 +209,18 @@ fn ctrl_c_ends_a_batch_in_the_middle() {
 }
 
 #[test]
+fn a_signal_gives_the_terminal_back_too() {
+    let mut session = Session::start(&["demo", "-t", "1"]);
+    session.see("q quit");
+    session.press("1");
+    session.see("Space show all");
+    let id = session.child.id();
+    let id = rustix::process::Pid::from_raw(id.cast_signed()).expect("a process");
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("sent");
+    assert_eq!(session.end().code(), Some(130));
+}
+
+#[test]
 fn without_a_terminal_there_is_help_or_a_hint() {
     let mut alone = assert_cmd::Command::new(cargo_bin("choral"));
     let result = alone.assert().code(2);

@@ -67,6 +67,20 @@ impl LoraArgs {
     }
 }
 
+impl LoraArgs {
+    /// All adapters, by the names that requests know them by.
+    pub(crate) fn files(&self, named: &[String]) -> Result<Vec<(String, PathBuf)>> {
+        let mut files = Vec::new();
+        for text in &self.lora {
+            let Given { name, path, .. } = Given::parse(text)?;
+            files.push((name, path));
+        }
+        let named = named.iter().filter_map(|text| text.split_once('='));
+        files.extend(named.map(|(name, path)| (name.to_owned(), path.into())));
+        Ok(files)
+    }
+}
+
 impl Given {
     fn parse(text: &str) -> Result<Self> {
         // What is there by that very name is meant.

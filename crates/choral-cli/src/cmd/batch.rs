@@ -1,32 +1,43 @@
-//! `choral batch`: a file of prompts to a file of answers.
+//! `choral batch`: files of prompts to a file of answers.
+//!
+//! Puts the library's parts together: `files` opens, `chat` renders, `settings` says
+//! what a record is of, `sink` writes.
 
+mod chat;
+mod dry_run;
+mod embeddings;
 pub(super) mod files;
+mod settings;
+mod sink;
 
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::TemplateArgs;
 use crate::args::{LoraArgs, ModelArgs};
 use crate::interrupt::Interrupt;
-use crate::message::message;
+use crate::message::Usage;
 use crate::output::config::Config;
 use crate::output::progress::Progress;
 use crate::{EXIT_INTERRUPTED, NOTES};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use chat::{Chat, ChatRows};
 use choral::job::{
-    Answer, ChatInput, InputFormat, Job, JobLimits, JobSummary, RowCode, RowError, RowInput,
-    RowReader, RowWork, Sink, Stop,
+    EngineRunner, FileFormat, FileSource, InputFile, InputFormat, Inputs, Job, JobLimits,
+    JobSummary, ModelNames, Order, Row, RowCode, RowReader, Shard, Stop,
 };
 use choral::sampling::fresh_seed;
-use choral::text::ChatTemplate;
-use choral::{Engine, Prompt};
 use clap::ValueEnum;
-use std::io::{self, Write};
+use sink::Answers;
+use std::io::{self, BufRead as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 /// Exit code when some rows are in error.
 const EXIT_SOME_FAILED: u8 = 3;
+
+/// The path of OpenAI's API for embeddings.
+const ENDPOINT_EMBEDDINGS: &str = "/v1/embeddings";
 
 /// What a row may say, for `--help`.
 const ROWS: &str = "\
@@ -36,23 +47,34 @@ stop, ...), which wins over the command's option. \"lora\": NAME or [{\"id\": NA
 \"scale\": S}, ...] runs a row with those adapters instead of the command's, [] with none. A parameter that is not known is an error of its \
 row. Blank lines are passed over.
 
+Lines of OpenAI's batch format ({\"custom_id\", \"method\": \"POST\", \"url\": \
+\"/v1/chat/completions\" or \"/v1/completions\", \"body\"}) are answered in that format; if the \
+first one asks for /v1/embeddings, all are to do so. Rows may name their model as --served-model-name says.
+
 Answers, in the order of the rows: {\"custom_id\", \"row\", \"outputs\": [{\"index\", \"text\", \
 \"token_ids\", \"finish_reason\", \"stop_reason\", \"logprobs\", \"seed\"}], \"usage\", \"error\"}. \
 A row in error has no outputs and \"error\": {\"code\", \"message\", \"line\", \"field\"}.
 
-A row without a seed gets one that follows from the job's seed (-s, or drawn and reported) and from \
-its custom_id, or else its number: the same job gives the same answers.";
+A row without a seed gets one that follows from the job's seed (-s, or drawn and kept) and from \
+its custom_id, or else its number: the same job gives the same answers.
+
+While a job runs, answers are appended to the output as they come; OUTPUT.journal says what each is \
+the answer of. The same command goes on where it was ended, however that was: by Ctrl-C, a crash, \
+a full disk or a power cut. At the end answers are put in the order of the rows. After that it has \
+nothing to do, unless rows were changed or added (--resume), or some are in error \
+(--retry-errors).";
 
 /// Answer a file of prompts
 ///
 /// Each row is one prompt, answered together with as many others as there is
 /// memory for. Memory does not grow with the number of rows.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 #[command(after_long_help = format!("{ROWS}\n\n{NOTES}"), after_help = NOTES)]
 pub(crate) struct Args {
-    /// File of prompts, - for standard input
-    #[arg(short, long, value_name = "FILE")]
-    input: PathBuf,
+    /// Files of prompts, or patterns such as 'part-*.jsonl', one after another; - for standard input
+    #[arg(short, long, value_name = "FILE", num_args = 1.., required = true)]
+    input: Vec<PathBuf>,
     /// File for the answers, - for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
@@ -60,9 +82,36 @@ pub(crate) struct Args {
     /// a JSON array is refused]
     #[arg(long, value_enum, value_name = "FORMAT")]
     input_format: Option<Format>,
-    /// Replace the output file if it exists
-    #[arg(long)]
+    /// Begin anew, whatever the output has
+    #[arg(long, conflicts_with_all = ["resume", "retry_errors"])]
     overwrite: bool,
+    /// Keep what the output has and is still right, even if the job is another or was finished
+    #[arg(long)]
+    resume: bool,
+    /// Compute again what ended in an error
+    #[arg(long)]
+    retry_errors: bool,
+    /// End at the first row in error
+    #[arg(long, conflicts_with = "max_errors")]
+    fail_fast: bool,
+    /// End when more rows than this are in error
+    #[arg(long, value_name = "N")]
+    max_errors: Option<u64>,
+    /// Run rows in the order of the input, instead of those that begin alike together
+    #[arg(long)]
+    no_reorder: bool,
+    /// Answer only the rows of one of N shards, I from 0 to N - 1; `choral merge` joins their outputs
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Answer nothing: count rows and tokens, and estimate memory and time
+    #[arg(long, conflicts_with_all = ["overwrite", "resume", "retry_errors"])]
+    dry_run: bool,
+    /// Names by which rows may call the model [default: its path, its file's name, and its own]
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    served_model_name: Vec<String>,
+    /// Let rows name any model, and answer with this one
+    #[arg(long)]
+    any_model: bool,
     /// Answers to each prompt (-np) [default: 1]
     #[arg(long, visible_aliases = ["n-parallel", "n"], alias = "np", value_name = "N")]
     parallel: Option<u32>,
@@ -119,17 +168,13 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     args.sampling.check(args.parallel.unwrap_or(1))?;
     args.template.check()?;
-    files::check_output(&args.output, &args.input, args.overwrite)?;
-    let format = args.input_format.map(InputFormat::from);
-    let input = files::Input::open(&args.input, format)?;
-    if input.format == InputFormat::Text && !args.chat {
-        args.template.refuse("--chat")?;
+    let paths = files::expand(&args.input)?;
+    if !args.dry_run {
+        args.check_output(&paths)?;
     }
-    if input.is_format_guessed && !args.quiet {
-        tell(match input.format {
-            InputFormat::Text => "each line of the input is read as a prompt (--input-format)",
-            InputFormat::Jsonl => "each line of the input is read as JSON (--input-format)",
-        });
+    let (inputs, mut facts) = args.open_inputs(&paths)?;
+    if facts.endpoint == Some(ENDPOINT_EMBEDDINGS) {
+        return embeddings::run(&args, &paths, &facts, inputs, &interrupt);
     }
     let (builder, adapters) = args.lora.load(&args.lora_modules, &args.model)?;
     let engine = builder.build()?;
@@ -137,166 +182,276 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     let mut params = args.sampling.params(&info.generation_defaults);
     params.n = args.parallel.unwrap_or(1);
     // The option is the seed of the job, and not of every row in it.
-    let seed = params.seed.take().unwrap_or_else(fresh_seed);
+    let given_seed = params.seed.take();
     params.validate(info.spec.vocab_size)?;
+
+    let mut chat = Chat::new(&engine, &args.template, args.chat)?;
+    let num_blank_lines = inputs.num_blank_lines();
+    let reader = RowReader::new(inputs, params.clone())
+        .with_adapters(engine.adapters(), adapters.clone())
+        .with_models(args.model_names(info));
+    let rows = args.rows(reader, chat.rows(), facts.is_format_guessed);
+    if args.dry_run {
+        return dry_run::run(&args, rows, &mut chat, &engine);
+    }
+    let has_limit = params.max_tokens.is_some();
+    let (answers, seed) = if files::is_stream(&args.output) {
+        let output = files::Output::open(&args.output, args.overwrite)?;
+        // A bar would be drawn over the answers.
+        facts.is_quiet |= output.is_terminal;
+        let seed = given_seed.unwrap_or_else(fresh_seed);
+        (sink::Place::Stream(output.writer), seed)
+    } else {
+        let job = settings::describe(&args, &paths, info)?;
+        let record = args.open_record(job, given_seed)?;
+        let seed = record.seed();
+        (sink::Place::Record(Box::new(record)), seed)
+    };
     if args.verbose {
         let config = Config::new(info, &params).with_adapters(&adapters);
         writeln!(io::stderr(), "{config}  Job seed: {seed}")?;
     }
-
-    let mut chat = Chat::new(&engine, &args)?;
-    let has_limit = params.max_tokens.is_some();
-    let reader = RowReader::new(input.reader, input.format, params)
-        .with_adapters(engine.adapters(), adapters);
-    let num_blank_lines = reader.num_blank_lines();
-    let (is_chat, template) = (args.chat, args.template.clone());
-    let is_format_guessed = input.is_format_guessed;
-    let rows = reader.map(move |row| {
-        let mut row = row?;
-        let line = row.head.line;
-        row.work = row
-            .work
-            .and_then(|work| chat_work(is_chat, &template, line, work));
-        if let Err(error) = &mut row.work
-            && error.code == RowCode::InvalidJson
-            && is_format_guessed
-        {
-            error
-                .message
-                .push_str("; if lines are prompts, say --input-format txt");
-        }
-        Ok(row)
-    });
-    let output = files::Output::open(&args.output, args.overwrite)?;
-    let mut answers = Answers {
-        // A bar would be drawn over the answers.
-        progress: Progress::new(input.num_rows, args.quiet || output.is_terminal),
-        out: output.writer,
-        max_model_len: engine.max_model_len(),
-        num_ended_by_context: 0,
+    let order = match &answers {
+        sink::Place::Stream(_) => Order::Input,
+        sink::Place::Record(_) => Order::Completion,
     };
+    let mut answers = Answers::new(
+        answers,
+        Progress::new(facts.num_rows, facts.is_quiet, Some(engine.clone())),
+        engine.max_model_len(),
+    );
+
+    let mut limits = JobLimits::for_sequences(info.plan.max_num_seqs);
+    if args.no_reorder {
+        limits.max_group = 1;
+    }
     let stop = Stop::default();
-    let job = Job {
+    let guard = {
+        let stop = stop.clone();
+        interrupt.during(move || stop.stop())
+    };
+    let mut runner = EngineRunner {
         engine: &engine,
         render: &mut |input| chat.render(input),
         seed,
         with_timings: args.timings,
-        limits: JobLimits::for_sequences(info.plan.max_num_seqs),
-        stop: stop.clone(),
     };
-    let guard = interrupt.during(move || stop.stop());
-    let summary = job.run(rows, &mut answers)?;
+    let job = Job {
+        runner: &mut runner,
+        order,
+        limits,
+        max_errors: if args.fail_fast {
+            Some(0)
+        } else {
+            args.max_errors
+        },
+        stop,
+    };
+    let outcome = job.run(rows, &mut answers);
     drop(guard);
-    answers.progress.finish(&summary, seed);
+    let is_record = matches!(order, Order::Completion);
+    let finished = answers.finish(outcome.as_ref().ok(), seed);
+    let summary = outcome.map_err(|error| {
+        let error = anyhow::Error::from(error);
+        if is_record {
+            error.context("the job is not done; what is done is kept, and the same command goes on")
+        } else {
+            error
+        }
+    })?;
+    finished.context("cannot finish the output; the same command tries again")?;
     if answers.num_ended_by_context > 0 && has_limit && !args.quiet {
         tell(&format!(
             "{} answers end where the context of {} tokens does (--ctx-size)",
-            answers.num_ended_by_context, answers.max_model_len
+            answers.num_ended_by_context,
+            engine.max_model_len()
         ));
     }
     let num_blank_lines = num_blank_lines.load(Ordering::Relaxed);
-    Ok(finish(&summary, num_blank_lines, args.quiet))
+    Ok(finish(&summary, num_blank_lines, is_record, args.quiet))
 }
 
-/// What `--chat` and `--system` make of a row.
-fn chat_work(
-    is_chat: bool,
-    template: &TemplateArgs,
-    line: u64,
-    work: RowWork,
-) -> Result<RowWork, RowError> {
-    let RowWork {
-        input,
-        params,
-        lora,
-    } = work;
-    let input = match input {
-        RowInput::Prompt(Prompt::Text(text)) if is_chat => {
-            RowInput::Chat(ChatInput::new(template.conversation(&text)))
+/// What is known of the input before it is read.
+struct Facts {
+    num_rows: Option<u64>,
+    is_format_guessed: bool,
+    is_quiet: bool,
+    /// What the first row asks, if it is of OpenAI's format.
+    endpoint: Option<&'static str>,
+}
+
+impl Args {
+    /// Refuses an output that would destroy something, before a model is loaded.
+    fn check_output(&self, inputs: &[PathBuf]) -> Result<()> {
+        let may_write = self.overwrite || files::has_journal(&self.output);
+        for input in inputs {
+            files::check_output(&self.output, input, may_write)?;
         }
-        RowInput::Prompt(Prompt::Tokens(_)) if is_chat => {
-            return Err(RowError {
-                code: RowCode::InvalidPrompt,
-                message: "`prompt` is a list of token ids, expected text for --chat".to_owned(),
-                line,
-                field: Some("prompt".to_owned()),
+        let reuses = [
+            ("--resume", self.resume),
+            ("--retry-errors", self.retry_errors),
+        ];
+        if files::is_stream(&self.output)
+            && let Some((option, _)) = reuses.iter().find(|(_, given)| *given)
+        {
+            let message = format!("{option} needs an output that is a file");
+            return Err(Usage::new(message).into());
+        }
+        Ok(())
+    }
+
+    /// The files of rows. Formats are found out now, so that what is no file of rows is
+    /// refused before a model is loaded.
+    fn open_inputs(&self, paths: &[PathBuf]) -> Result<(Inputs, Facts)> {
+        let format = self.input_format.map(InputFormat::from);
+        let mut facts = Facts {
+            num_rows: Some(0),
+            is_format_guessed: false,
+            is_quiet: self.quiet,
+            endpoint: None,
+        };
+        let mut inputs = Vec::new();
+        for path in paths {
+            let mut input = files::Input::open(path, format)?;
+            if inputs.is_empty() && asks_for_embeddings(&mut input)? {
+                facts.endpoint = Some(ENDPOINT_EMBEDDINGS);
+            }
+            if input.format == InputFormat::Text && !self.chat {
+                self.template.refuse("--chat")?;
+            }
+            if input.is_format_guessed && !self.quiet {
+                tell(match input.format {
+                    InputFormat::Text => {
+                        "each line of the input is read as a prompt (--input-format)"
+                    }
+                    InputFormat::Jsonl => "each line of the input is read as JSON (--input-format)",
+                });
+            }
+            facts.is_format_guessed |= input.is_format_guessed;
+            facts.num_rows = facts.num_rows.zip(input.num_rows).map(|(a, b)| a + b);
+            // Which rows are a shard's is known when they are read.
+            facts.num_rows = facts.num_rows.filter(|_| self.shard.is_none());
+            inputs.push(InputFile {
+                name: path.display().to_string(),
+                format: FileFormat::Lines(input.format),
+                // Thousands of files are not open at a time.
+                source: if files::is_stream(path) {
+                    FileSource::Reader(input.reader)
+                } else {
+                    FileSource::Path(path.clone())
+                },
             });
         }
-        RowInput::Chat(mut chat) => {
-            let first = chat.messages.first();
-            let has_system = first.is_some_and(|first| first["role"] == "system");
-            if !has_system {
-                chat.messages.splice(0..0, template.opening());
-            }
-            RowInput::Chat(chat)
-        }
-        prompt @ RowInput::Prompt(_) => prompt,
-    };
-    Ok(RowWork {
-        input,
-        params,
-        lora,
-    })
-}
+        Ok((Inputs::new(inputs), facts))
+    }
 
-/// Renders messages. A model without a template fails only the rows that need one.
-struct Chat<'a> {
-    engine: &'a Engine,
-    template: Result<ChatTemplate, String>,
-}
-
-impl<'a> Chat<'a> {
-    fn new(engine: &'a Engine, args: &Args) -> Result<Self> {
-        let template = args.template.load(engine);
-        let is_needed = args.chat || args.template.is_given();
-        let template = match template {
-            Err(error) if is_needed => return Err(error),
-            template => template.map_err(|error| message(&error)),
+    /// The rows that are this job's, as they are to be run.
+    fn rows(
+        &self,
+        reader: RowReader<Inputs>,
+        to_chat: ChatRows,
+        is_format_guessed: bool,
+    ) -> impl Iterator<Item = io::Result<Row>> + Send + 'static {
+        let shard = self.shard;
+        let is_ours = move |row: &io::Result<Row>| match (row, shard) {
+            (Ok(row), Some(shard)) => shard.has(&row.head.key()),
+            _ => true,
         };
-        Ok(Self { engine, template })
+        reader.filter(is_ours).map(move |row| {
+            let mut row = row?;
+            let line = row.head.line;
+            row.work = row.work.and_then(|work| to_chat.apply(line, work));
+            if let Err(error) = &mut row.work
+                && error.code == RowCode::InvalidJson
+                && is_format_guessed
+            {
+                error
+                    .message
+                    .push_str("; if lines are prompts, say --input-format txt");
+            }
+            Ok(row)
+        })
     }
 
-    fn render(&mut self, input: &ChatInput) -> Result<Prompt, String> {
-        let template = self.template.as_ref().map_err(String::clone)?;
-        let prompt = self.engine.chat_prompt(template, input.into());
-        prompt.map_err(|error| message(&error.into()))
+    fn model_names(&self, info: &choral::ModelInfo) -> ModelNames {
+        let mut names = self.served_model_name.clone();
+        if names.is_empty() {
+            names = settings::model_names(info);
+        }
+        ModelNames {
+            names,
+            any: self.any_model,
+        }
+    }
+
+    fn open_record(
+        &self,
+        job: choral::job::Description,
+        seed: Option<u64>,
+    ) -> Result<choral::job::Record> {
+        use choral::job::{Record, RecordError, Reuse};
+        let reuse = Reuse {
+            overwrite: self.overwrite,
+            changed: self.resume,
+            retry_errors: self.retry_errors,
+        };
+        let record = Record::open(&self.output, job, seed, fresh_seed(), reuse);
+        let record = record.map_err(|error| {
+            let hint = match &error {
+                RecordError::OtherJob { .. } => {
+                    "--resume keeps what is still right of it, --overwrite begins anew"
+                }
+                RecordError::Exists { .. }
+                | RecordError::Changed { .. }
+                | RecordError::Journal { .. } => "--overwrite begins anew",
+                _ => return error.into(),
+            };
+            anyhow::anyhow!("{}: {hint}", crate::message::message(&error.into()))
+        })?;
+        if record.num_found() > 0 && !self.quiet {
+            tell(&format!("{} answers are there already", record.num_found()));
+        }
+        Ok(record)
     }
 }
 
-/// Writes answers, a line each.
-struct Answers {
-    out: Box<dyn Write>,
-    progress: Progress,
-    max_model_len: usize,
-    num_ended_by_context: usize,
+/// Whether the first line is a request for embeddings, of OpenAI's batch format. It
+/// stays unread.
+fn asks_for_embeddings(input: &mut files::Input) -> Result<bool> {
+    if input.format != InputFormat::Jsonl {
+        return Ok(false);
+    }
+    let bytes = input.reader.fill_buf().context("cannot read the input")?;
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
+    // A line may be longer than what is in the buffer, which has its beginning; there
+    // is the `url`, for everybody writes `body` last.
+    let first = String::from_utf8_lossy(first);
+    let head = first.split("\"body\"").next().unwrap_or_default();
+    Ok(head.contains("\"url\"") && head.contains(ENDPOINT_EMBEDDINGS))
 }
 
-impl Sink for Answers {
-    fn answer(&mut self, answer: &Answer) -> io::Result<()> {
-        self.num_ended_by_context += answer.num_ended_by_context(self.max_model_len);
-        serde_json::to_writer(&mut self.out, answer)?;
-        self.out.write_all(b"\n")
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-
-    fn done(&mut self, summary: &JobSummary) {
-        self.progress.show(summary);
-    }
-}
-
-fn finish(summary: &JobSummary, num_blank_lines: u64, is_quiet: bool) -> ExitCode {
+fn finish(summary: &JobSummary, num_blank_lines: u64, is_record: bool, is_quiet: bool) -> ExitCode {
     if num_blank_lines > 0 && !is_quiet {
         tell(&format!("blank lines passed over: {num_blank_lines}"));
     }
+    let go_on = if is_record {
+        "; the same command goes on"
+    } else {
+        ""
+    };
+    let num_there = summary.num_handed_out + summary.num_kept;
     if summary.is_stopped {
         tell(&format!(
-            "interrupted: the output has {} rows, further ones were not answered",
-            summary.num_handed_out
+            "interrupted: the output has {num_there} rows, further ones were not answered{go_on}"
         ));
         ExitCode::from(EXIT_INTERRUPTED)
+    } else if summary.is_aborted {
+        tell(&format!(
+            "ended because of {} rows in error: the output has {num_there} rows{go_on}",
+            summary.num_failed
+        ));
+        ExitCode::FAILURE
     } else if summary.num_failed > 0 {
         tell(&format!(
             "{} of {} rows are in error: see `error` in their lines of the output",

@@ -200,7 +200,7 @@ impl Talk<'_> {
         let head = RowHead {
             index: 0,
             line: 1,
-            custom_id: None,
+            ..RowHead::default()
         };
         let answer = Answer::new(head, output, &|id| self.engine.token_text(id), false);
         if let Some(error) = answer.error {

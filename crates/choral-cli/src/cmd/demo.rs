@@ -16,6 +16,7 @@ mod view;
 
 use crate::args::ModelArgs;
 use crate::args::model::info;
+use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::Result;
@@ -62,7 +63,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
     let engine = args.model.builder()?.queue_capacity(batch::MOST).build()?;
     let about = view::about(info(&engine)?);
+    let interrupt = Interrupt::install()?;
     let mut terminal = ratatui::try_init()?;
+    // Keys make no signals here, but somebody may send one.
+    let _guard = interrupt.during(|| {
+        ratatui::restore();
+        std::process::exit(EXIT_INTERRUPTED.into());
+    });
     let result = show(&engine, &about, &mut terminal);
     // Whatever happened, the shell gets its terminal back.
     ratatui::try_restore()?;

@@ -164,7 +164,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let mut embedder = args.embedder(is_array)?;
     let mut sink = Sink::open(&args.output, format, args.overwrite, embedder.info())?;
     // A bar would be drawn over the answers.
-    let mut progress = Progress::new(input.num_rows, args.quiet || sink.is_terminal());
+    let mut progress = Progress::new(input.num_rows, args.quiet || sink.is_terminal(), None);
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let guard = interrupt.during(move || stopped.store(true, Ordering::Relaxed));
@@ -181,10 +181,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             sink.answer(answer)?;
         }
         // Tokens that are read are the ones whose speed counts.
-        progress.show(&JobSummary {
+        let summary = JobSummary {
             completion_tokens: summary.prompt_tokens,
             ..*summary
-        });
+        };
+        progress.show(&summary, None);
         sink.flush()
     });
     drop(guard);
@@ -239,7 +240,7 @@ fn embed_texts(args: &Args, format: VectorFormat) -> Result<ExitCode> {
         let head = RowHead {
             index,
             line: index + 1,
-            custom_id: None,
+            ..RowHead::default()
         };
         let answer = Answer::new(head, Form::Own, vec![embedding], false, model.clone());
         counts.add(&answer);

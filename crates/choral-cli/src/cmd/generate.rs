@@ -119,7 +119,7 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     let head = RowHead {
         index: 0,
         line: 1,
-        custom_id: None,
+        ..RowHead::default()
     };
     let answer = Answer::new(
         head,

@@ -11,6 +11,7 @@ mod embed;
 mod generate;
 mod inspect;
 mod jsonl;
+mod merge;
 mod model_file;
 mod plan;
 mod prompts;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Generate(generate::Args),
     #[command(visible_alias = "run-batch")]
     Batch(batch::Args),
+    Merge(merge::Args),
     Chat(chat::Args),
     Compare(compare::Args),
     Embed(embed::Args),
@@ -49,6 +51,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Generate(args) => generate::run(args),
         Command::Batch(args) => batch::run(args),
+        Command::Merge(args) => merge::run(&args),
         Command::Chat(args) => chat::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Embed(args) => embed::run(args),

@@ -38,7 +38,7 @@ impl PromptFile {
 
     /// Its rows, whose own parameters stand over `params`.
     pub(super) fn rows(&self, params: &SamplingParams) -> Result<Vec<Row>> {
-        let rows = RowReader::new(&self.bytes[..], self.format, params.clone());
+        let rows = RowReader::lines(&self.bytes[..], self.format, params.clone());
         let rows = rows.collect::<Result<Vec<Row>, _>>()?;
         ensure!(!rows.is_empty(), "there are no prompts in the file");
         Ok(rows)

@@ -6,6 +6,7 @@
 
 pub(crate) mod config;
 pub(crate) mod download;
+pub(crate) mod latency;
 pub(crate) mod live;
 pub(crate) mod logprobs;
 pub(crate) mod progress;

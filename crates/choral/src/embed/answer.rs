@@ -57,6 +57,11 @@ impl Answer {
         }
     }
 
+    /// Which row of the input, from 0.
+    pub fn row(&self) -> u64 {
+        self.head.index
+    }
+
     /// What went wrong, if something did.
     pub fn error(&self) -> Option<&RowError> {
         self.outcome.as_ref().err()

@@ -159,5 +159,6 @@ fn row_error(error: &EmbedError, line: u64) -> RowError {
         message: error.to_string(),
         line,
         field,
+        file: None,
     }
 }

@@ -4,7 +4,9 @@
 //! format, which is told by its `body` and answered in OpenAI's shape.
 
 use crate::engine::Prompt;
-use crate::job::{Entries, Entry, Fault, InputFormat, RowCode, RowError, RowHead, fields};
+use crate::job::{
+    Content, Entries, Entry, Fault, Ids, InputFormat, RowCode, RowError, RowHead, fields,
+};
 use serde_json::{Map, Value};
 use std::io::{self, BufRead};
 use std::sync::atomic::Ordering;
@@ -53,60 +55,78 @@ impl RowWork {
     }
 }
 
-/// Reads rows from a file of texts. Yields an error only when the file itself cannot
-/// be read on.
+/// Makes rows of entries. Yields an error only when a file cannot be read on.
 #[derive(Debug)]
-pub struct RowReader<R> {
-    entries: Entries<R>,
-    format: InputFormat,
+pub struct RowReader<I> {
+    entries: I,
+    ids: Ids,
 }
 
-impl<R: BufRead> RowReader<R> {
-    /// Reads `reader`.
+impl<R: BufRead> RowReader<Entries<R>> {
+    /// Reads lines.
     pub fn new(reader: R, format: InputFormat) -> Self {
-        Self {
-            entries: Entries::new(reader),
-            format,
-        }
+        Self::of_entries(Entries::new(reader, format))
     }
 
     /// Lines so far without content, which are no rows.
     pub fn num_blank_lines(&self) -> u64 {
         self.entries.num_blank_lines().load(Ordering::Relaxed)
     }
+}
+
+impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
+    /// Makes rows of `entries`.
+    pub fn of_entries(entries: I) -> Self {
+        Self {
+            entries,
+            ids: Ids::default(),
+        }
+    }
 
     fn row(&mut self, entry: Entry) -> Row {
-        let Entry { index, line, text } = entry;
+        let Entry {
+            index,
+            line,
+            content,
+            file,
+        } = entry;
         let (mut custom_id, mut form) = (None, Form::Own);
-        let work = match (text, self.format) {
-            (Err(fault), _) => Err(fault),
-            (Ok(text), InputFormat::Text) => Ok(RowWork::one(Prompt::Text(text))),
-            (Ok(text), InputFormat::Jsonl) => self.json_work(&text, &mut custom_id, &mut form),
+        let work = match content {
+            Err(fault) => Err(fault),
+            Ok(Content::Text(text)) => Ok(RowWork::one(Prompt::Text(text))),
+            Ok(Content::Json(text)) => {
+                fields(&text).and_then(|fields| self.work(fields, &mut custom_id, &mut form))
+            }
+            Ok(Content::Fields { fields, .. }) => self.work(fields, &mut custom_id, &mut form),
         };
         Row {
-            work: work.map_err(|fault| fault.at(line)),
+            work: work.map_err(|fault| RowError {
+                file: file.clone(),
+                ..fault.at(line)
+            }),
             form,
             head: RowHead {
                 index,
                 line,
                 custom_id,
+                file: file.clone(),
+                ..RowHead::default()
             },
         }
     }
 
-    fn json_work(
+    fn work(
         &mut self,
-        text: &str,
+        fields: Vec<(String, Value)>,
         custom_id: &mut Option<String>,
         form: &mut Form,
     ) -> Result<RowWork, Fault> {
-        let fields = fields(text)?;
         let has = |name: &str| fields.iter().any(|(field, _)| field == name);
         if has("body") || has("url") {
             *form = Form::OpenAi;
         }
         // First, so that an error further on is reported under the row's name.
-        *custom_id = self.entries.custom_id(&fields)?;
+        *custom_id = self.ids.custom_id(&fields)?;
         match form {
             Form::Own => own_work(fields),
             Form::OpenAi => open_ai_work(fields),
@@ -114,7 +134,7 @@ impl<R: BufRead> RowReader<R> {
     }
 }
 
-impl<R: BufRead> Iterator for RowReader<R> {
+impl<I: Iterator<Item = io::Result<Entry>>> Iterator for RowReader<I> {
     type Item = io::Result<Row>;
 
     fn next(&mut self) -> Option<io::Result<Row>> {

@@ -217,6 +217,7 @@ fn head() -> RowHead {
         index: 4,
         line: 6,
         custom_id: Some("x".to_owned()),
+        ..RowHead::default()
     }
 }
 
@@ -296,6 +297,7 @@ fn errors_have_the_shape_of_their_rows() {
         message: "long".to_owned(),
         line: 6,
         field: None,
+        file: None,
     };
     let own = json(&Answer::failed(head(), Form::Own, error.clone()));
     assert_eq!(own["embedding"], Value::Null);

@@ -1,13 +1,15 @@
 //! One row's answer, as a line of the output has it.
 
-use super::row::{RowCode, RowError, RowHead};
+use super::open_ai;
+use super::row::{Form, RowCode, RowError, RowHead};
 use crate::engine::request::RequestOutput;
 use crate::engine::request::{
     CompletionOutput, FinishReason, PositionLogprobs, RequestMetrics, StopReason, TokenLogprob,
 };
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-/// What came of one row. Its JSON is one line of the output; apart from `timings`,
+/// What came of one row. Its JSON is one line of choral's output; apart from `timings`,
 /// which are there only if they were asked for, it depends on the row, its seed and
 /// the model, and on nothing of the run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -16,6 +18,9 @@ pub struct Answer {
     pub custom_id: Option<String>,
     /// Which row of the input, from 0.
     pub row: u64,
+    /// The row's fields that are carried through.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, Value>,
     /// The answers, by index; none if the row is in error.
     pub outputs: Vec<Choice>,
     /// One entry a prompt token (the first has none), if asked for.
@@ -28,6 +33,9 @@ pub struct Answer {
     /// How long it took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timings: Option<Timings>,
+    /// In whose format it is written.
+    #[serde(skip)]
+    pub form: Form,
 }
 
 /// One of a row's answers.
@@ -105,12 +113,29 @@ impl Answer {
         Self {
             custom_id: row.custom_id,
             row: row.index,
+            fields: row.fields,
             outputs: Vec::new(),
             prompt_logprobs: None,
             usage: Usage::default(),
             error: Some(error),
             timings: None,
+            form: row.form,
         }
+    }
+
+    /// Appends the answer to `out` as one line, in the format that its row came in.
+    ///
+    /// # Panics
+    /// Never: what an answer holds can be said in JSON.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let written = match &self.form {
+            Form::Own => serde_json::to_writer(&mut *out, self),
+            Form::OpenAi { endpoint, model } => {
+                serde_json::to_writer(&mut *out, &open_ai::line(self, *endpoint, model))
+            }
+        };
+        written.expect("an answer is JSON, and memory takes it");
+        out.push(b'\n');
     }
 
     /// How many of the outputs ended because prompt and answer filled a context of
@@ -152,6 +177,7 @@ impl Answer {
                 .unwrap_or_else(|| "the answer failed".to_owned()),
             line: row.line,
             field: None,
+            file: row.file.clone(),
         });
         let prompt_tokens = prompt_token_ids.len() as u64;
         let drawn = |choice: &CompletionOutput| choice.token_ids.len() as u64;
@@ -165,6 +191,7 @@ impl Answer {
         Self {
             custom_id: row.custom_id,
             row: row.index,
+            fields: row.fields,
             outputs: outputs
                 .into_iter()
                 .map(|choice| Choice {
@@ -194,6 +221,7 @@ impl Answer {
             },
             error,
             timings: with_timings.then_some(Timings { metrics }),
+            form: row.form,
         }
     }
 }

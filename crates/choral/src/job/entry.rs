@@ -7,7 +7,7 @@
 use super::key::RowKey;
 use super::line::Lines;
 use super::parameter::{ParameterError, excerpt};
-use super::row::{RowCode, RowError};
+use super::row::{InputFormat, RowCode, RowError};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -16,59 +16,65 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A line that has content.
-pub(crate) struct Entry {
-    /// Its number among those, from 0.
-    pub(crate) index: u64,
-    /// Its line in the input, from 1.
-    pub(crate) line: u64,
-    pub(crate) text: Result<String, Fault>,
+/// A row as its file has it: a line that has content, or a record of a table.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its number among those of all files, from 0.
+    pub index: u64,
+    /// Its line in its file, from 1; in a file without lines, its number.
+    pub line: u64,
+    /// Its file, where there are several.
+    pub file: Option<Arc<str>>,
+    /// What it says.
+    pub content: Result<Content, Fault>,
 }
 
-/// Reads the entries of an input, and knows the ids that have come.
+/// What an [`Entry`] says.
 #[derive(Debug)]
-pub(crate) struct Entries<R> {
+pub enum Content {
+    /// Text as it is.
+    Text(String),
+    /// Text that is to be a JSON object.
+    Json(String),
+    /// The columns of a record. `is_text`: all values are strings, whatever they mean.
+    Fields {
+        /// Names, none of them twice, and values.
+        fields: Vec<(String, Value)>,
+        /// Whether numbers are written as strings.
+        is_text: bool,
+    },
+}
+
+/// Reads the entries of an input of lines.
+#[derive(Debug)]
+pub struct Entries<R> {
     lines: Lines<R>,
+    format: InputFormat,
     next_index: u64,
     num_blank_lines: Arc<AtomicU64>,
-    /// The ids so far, to find the one that comes twice: 16 bytes a row.
-    seen: HashSet<u128>,
 }
 
 impl<R: BufRead> Entries<R> {
-    pub(crate) fn new(reader: R) -> Self {
+    /// Reads `reader`.
+    pub fn new(reader: R, format: InputFormat) -> Self {
         Self {
             lines: Lines::new(reader),
+            format,
             next_index: 0,
             num_blank_lines: Arc::default(),
-            seen: HashSet::new(),
         }
+    }
+
+    /// Counts blank lines there.
+    #[must_use]
+    pub fn counting_blank_lines_in(mut self, count: Arc<AtomicU64>) -> Self {
+        self.num_blank_lines = count;
+        self
     }
 
     /// Lines so far without content, which are no rows.
-    pub(crate) fn num_blank_lines(&self) -> &Arc<AtomicU64> {
+    pub fn num_blank_lines(&self) -> &Arc<AtomicU64> {
         &self.num_blank_lines
-    }
-
-    /// The `custom_id` among a row's fields, which no earlier row may have.
-    pub(crate) fn custom_id(
-        &mut self,
-        fields: &[(String, Value)],
-    ) -> Result<Option<String>, Fault> {
-        let Some((_, value)) = fields.iter().find(|(name, _)| name == "custom_id") else {
-            return Ok(None);
-        };
-        match value {
-            Value::Null => Ok(None),
-            Value::String(id) => {
-                if self.seen.insert(RowKey::Id(id.clone()).fingerprint()) {
-                    return Ok(Some(id.clone()));
-                }
-                let message = format!("`custom_id` {} has come before", excerpt(value));
-                Err(Fault::new(RowCode::DuplicateCustomId, "custom_id", message))
-            }
-            other => Err(Fault::value("custom_id", other, "a string")),
-        }
     }
 }
 
@@ -87,27 +93,61 @@ impl<R: BufRead> Iterator for Entries<R> {
             }
             let index = self.next_index;
             self.next_index += 1;
+            let content = match self.format {
+                InputFormat::Text => line.text.map(Content::Text),
+                InputFormat::Jsonl => line.text.map(Content::Json),
+            };
             let fault =
                 |fault: super::LineFault| Fault::new(RowCode::InvalidLine, "", fault.to_string());
             return Some(Ok(Entry {
                 index,
                 line: line.number,
-                text: line.text.map_err(fault),
+                file: None,
+                content: content.map_err(fault),
             }));
         }
     }
 }
 
+/// The ids that have come so far, to find the one that comes twice: 16 bytes a row that
+/// has one.
+#[derive(Debug, Default)]
+pub(crate) struct Ids(HashSet<u128>);
+
+impl Ids {
+    /// The `custom_id` among a row's fields, which no earlier row may have.
+    pub(crate) fn custom_id(
+        &mut self,
+        fields: &[(String, Value)],
+    ) -> Result<Option<String>, Fault> {
+        let Some((_, value)) = fields.iter().find(|(name, _)| name == "custom_id") else {
+            return Ok(None);
+        };
+        match value {
+            Value::Null => Ok(None),
+            Value::String(id) => {
+                if self.0.insert(RowKey::Id(id.clone()).fingerprint()) {
+                    return Ok(Some(id.clone()));
+                }
+                let message = format!("`custom_id` {} has come before", excerpt(value));
+                Err(Fault::new(RowCode::DuplicateCustomId, "custom_id", message))
+            }
+            other => Err(Fault::value("custom_id", other, "a string")),
+        }
+    }
+}
+
 /// A [`RowError`] that does not know its line yet.
-pub(crate) struct Fault {
+#[derive(Debug)]
+pub struct Fault {
     pub(crate) code: RowCode,
     pub(crate) message: String,
-    field: Option<String>,
+    pub(crate) field: Option<String>,
 }
 
 impl Fault {
     /// `field` is empty where none is at fault.
-    pub(crate) fn new(code: RowCode, field: &str, message: impl Into<String>) -> Self {
+    pub fn new(code: RowCode, field: &str, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -126,7 +166,17 @@ impl Fault {
             message: self.message,
             line,
             field: self.field,
+            file: None,
         }
+    }
+
+    /// The same fault, of a field inside of `field`.
+    pub(crate) fn within(mut self, outer: &str) -> Self {
+        self.field = Some(match self.field {
+            Some(inner) => format!("{outer}.{inner}"),
+            None => outer.to_owned(),
+        });
+        self
     }
 }
 

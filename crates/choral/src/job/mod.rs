@@ -1,22 +1,32 @@
 //! Files of prompts to files of answers.
 //!
-//! [`RowReader`] turns an input file into [`Row`]s, lazily and in order;
-//! [`Job`] puts them through an engine and hands their [`Answer`]s to a
-//! [`Sink`], in the order of the input. Whatever is wrong with a row becomes that
-//! row's answer, so every row has exactly one.
+//! [`RowReader`] turns what files have into [`Row`]s, lazily and in order; [`Job`] puts
+//! them through a [`Runner`] and hands their [`Answer`]s to a [`Sink`]. Whatever is wrong
+//! with a row becomes that row's answer, so every row has exactly one. A [`Record`]
+//! keeps answers on disk: a job that is run again computes only what is not there.
 //!
-//! Knows files' contents, not their names: opening, resuming and progress bars are
-//! the caller's. What a row's key is, and which seed follows from it, is decided in
-//! [`RowKey`], so that a job that is run again gives the same answers.
+//! What a row's key is, and which seed follows from it, is decided in [`RowKey`]; when
+//! an answer may be taken over, in [`Identity`]. So a job that is run again gives the
+//! same answers, and one that is killed the same file.
 
 mod adapter;
 mod answer;
+mod draft;
 mod entry;
+mod id;
+mod input;
 mod key;
 mod line;
+mod merge;
+mod open_ai;
 mod parameter;
+mod reader;
+mod record;
 mod row;
 mod run;
+mod runner;
+mod shard;
+mod sorting;
 
 #[cfg(test)]
 mod tests;
@@ -24,11 +34,19 @@ mod tests;
 pub use answer::{
     Answer, Choice, PromptTokensDetails, Timings, TokenAlternative, TokenEntry, Usage,
 };
-pub(crate) use entry::{Entries, Entry, Fault, fields};
+pub use entry::{Content, Entries, Entry, Fault};
+pub(crate) use entry::{Ids, fields};
+pub use id::{Identity, RowId, Settings};
+pub use input::{FileFormat, FileSource, InputFile, Inputs};
 pub use key::RowKey;
 pub use line::{Line, LineFault, Lines};
+pub use merge::{MergeError, Merged, merge};
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
+pub use reader::{ModelNames, RowReader};
+pub use record::{Description, Record, RecordError, Reuse, num_recorded};
 pub use row::{
-    ChatInput, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowReader, RowWork,
+    ChatInput, Endpoint, Form, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowWork,
 };
-pub use run::{Job, JobError, JobLimits, JobSummary, Render, Sink, Stop};
+pub use run::{Job, JobError, JobLimits, JobSummary, Kept, Order, Sink, Stop};
+pub use runner::{EngineRunner, Refusal, Render, Reply, Runner, Running};
+pub use shard::Shard;

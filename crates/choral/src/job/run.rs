@@ -1,29 +1,48 @@
-//! Puts rows through an engine and hands out their answers in order.
+//! Puts rows through a runner and hands out their answers.
 //!
 //! One thread reads rows, so that a slow source holds up nothing else. The caller's
-//! submits them and hands out answers; it sleeps until there is a row to submit, or
-//! until the engine's output thread wakes it because one is done. Rows that are
-//! read, that run, and that wait for an earlier one are bounded, so memory does not
-//! grow with the file. Read [`Job::run`] first.
+//! starts them and hands out answers; it sleeps until there is a row to start, or until
+//! the runner wakes it because one is done. Rows that are read, that run, and that wait
+//! for an earlier one are bounded, so memory does not grow with the file.
+//!
+//! Rows are started in groups, sorted so that those that begin alike follow each other:
+//! what they share is then computed once. Which rows make a group has no bearing on
+//! their answers. Read [`Job::run`] first.
 
 use super::answer::Answer;
-use super::row::{ChatInput, Row, RowCode, RowError, RowHead, RowInput, RowWork};
-use crate::engine::{Engine, Prompt, Request, RequestOutput, SubmitError};
+use super::row::{Row, RowHead, RowWork};
+use super::runner::{Refusal, Reply, Runner, Running};
+use super::sorting::SortKey;
+use crate::engine::request::RequestMetrics;
 use crossbeam_channel::{Receiver, Sender, never, select};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::error::Error;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// How many rows are read before there is room to run them.
 const ROWS_AHEAD: usize = 16;
 
+/// How long a group waits for a further row while there is room to run.
+const GROUP_PATIENCE: Duration = Duration::from_millis(5);
+
+/// A group with more text than this is sorted as it is.
+const MAX_GROUP_BYTES: usize = 64 << 20;
+
 /// Where answers go.
 pub trait Sink {
-    /// Takes the next answer, in the order of the rows.
+    /// Whether the row's answer is there already, from an earlier run.
+    ///
+    /// # Errors
+    /// That cannot be found out; the job ends.
+    fn kept(&mut self, _row: &Row) -> io::Result<Option<Kept>> {
+        Ok(None)
+    }
+
+    /// Takes the next answer.
     ///
     /// # Errors
     /// It cannot be written; the job ends.
@@ -38,30 +57,47 @@ pub trait Sink {
     }
 
     /// Called whenever a row is done, which may be long before it is its turn to
-    /// be handed out.
-    fn done(&mut self, _summary: &JobSummary) {}
+    /// be handed out. `metrics` are those of a row that was computed.
+    fn done(&mut self, _summary: &JobSummary, _metrics: Option<&RequestMetrics>) {}
 }
 
-/// Makes a prompt of messages, or says what is wrong with them.
-pub type Render<'a> = dyn FnMut(&ChatInput) -> Result<Prompt, String> + 'a;
+/// An answer of an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Whether it is an error.
+    pub is_failed: bool,
+}
+
+/// In which order answers are handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// That of the rows: an answer waits for those of the rows before.
+    Input,
+    /// As they come.
+    Completion,
+}
 
 /// How much of a job is in memory at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobLimits {
-    /// Most rows in the engine.
+    /// Most rows that run.
     pub max_running: usize,
-    /// Most rows from the first that is not done to the last that was read. More
+    /// Most rows from the first that is not handed out to the last that was read. More
     /// than `max_running`, so that one long answer does not hold up the others.
     pub max_window: usize,
+    /// Most rows that are sorted together; 1 runs them in the order of the input.
+    pub max_group: usize,
 }
 
 impl JobLimits {
     /// Limits that keep an engine of `max_num_seqs` busy.
     pub fn for_sequences(max_num_seqs: usize) -> Self {
         let max_running = max_num_seqs.saturating_mul(2).saturating_add(8);
+        let max_window = max_running.saturating_mul(8);
         Self {
             max_running,
-            max_window: max_running.saturating_mul(8),
+            max_window,
+            max_group: max_window / 2,
         }
     }
 }
@@ -73,14 +109,18 @@ pub struct JobSummary {
     pub num_done: u64,
     /// Those of them that are in error.
     pub num_failed: u64,
+    /// Those of them whose answers an earlier run had computed.
+    pub num_kept: u64,
     /// Rows whose answers the sink has taken.
     pub num_handed_out: u64,
-    /// Tokens of the prompts.
+    /// Tokens of the prompts that were computed.
     pub prompt_tokens: u64,
-    /// Tokens of the answers.
+    /// Tokens of the answers that were computed.
     pub completion_tokens: u64,
     /// Whether the job was stopped before its end.
     pub is_stopped: bool,
+    /// Whether it ended because of its errors.
+    pub is_aborted: bool,
 }
 
 /// Why a job ended before its input did.
@@ -96,9 +136,9 @@ pub enum JobError {
     /// An answer cannot be written.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
-    /// The engine is gone.
+    /// Nothing runs any more.
     #[error("the job cannot go on")]
-    Engine(#[source] SubmitError),
+    Runner(#[source] Box<dyn Error + Send + Sync>),
 }
 
 /// Ends a job from another thread: rows in flight are cancelled, and those that
@@ -127,48 +167,46 @@ impl Stop {
 /// What the job's thread sleeps for.
 #[derive(Debug, Clone, Copy)]
 enum Wakeup {
-    /// This row may be done.
+    /// The row of this ticket may be done.
     Row(u64),
     Stop,
 }
 
 /// Has the job's thread look at a row.
 struct RowWaker {
-    index: u64,
+    ticket: u64,
     sender: Sender<Wakeup>,
 }
 
 impl Wake for RowWaker {
     fn wake(self: Arc<Self>) {
         // A job that has ended is not interested.
-        let _ = self.sender.send(Wakeup::Row(self.index));
+        let _ = self.sender.send(Wakeup::Row(self.ticket));
     }
 }
 
-/// A job: an engine, and what to do with rows that have no engine in them.
+/// A job: what answers rows, and how many at a time.
 pub struct Job<'a> {
-    /// Runs the rows.
-    pub engine: &'a Engine,
-    /// Applies the chat template.
-    pub render: &'a mut Render<'a>,
-    /// Rows without a seed get theirs from it and from their key.
-    pub seed: u64,
-    /// Puts into the answers what depends on the run.
-    pub with_timings: bool,
+    /// Answers the rows.
+    pub runner: &'a mut dyn Runner,
+    /// In which order answers are handed out.
+    pub order: Order,
     /// How much is in memory at a time.
     pub limits: JobLimits,
+    /// Ends the job when more rows than that are in error.
+    pub max_errors: Option<u64>,
     /// Ends the job early.
     pub stop: Stop,
 }
 
 impl Job<'_> {
-    /// Runs `rows` and gives their answers to `sink`, both in order.
+    /// Runs `rows`, reading them in order, and gives their answers to `sink`.
     ///
     /// `rows` is read by a thread of its own, which ends when it next yields after
     /// the job has ended.
     ///
     /// # Errors
-    /// The input, the output or the engine fails. What is wrong with a row is its
+    /// The input, the output or the runner fails. What is wrong with a row is its
     /// answer.
     ///
     /// # Panics
@@ -182,9 +220,14 @@ impl Job<'_> {
         let mut run = Run {
             job: self,
             sink,
-            slots: VecDeque::new(),
-            first: 0,
-            num_running: 0,
+            num_taken: 0,
+            group: Vec::new(),
+            group_bytes: 0,
+            queue: VecDeque::new(),
+            running: HashMap::new(),
+            waiting: BTreeMap::new(),
+            next: 0,
+            num_errors: 0,
             summary: JobSummary::default(),
         };
         run.rows(&mut source)?;
@@ -224,45 +267,54 @@ impl Source {
     }
 }
 
-/// What will come of a row.
-type Running = Pin<Box<dyn Future<Output = RequestOutput>>>;
-
-/// One row of the window.
-enum Slot {
-    Running { row: RowHead, output: Running },
-    Done(Box<Answer>),
+/// A row that is to run.
+struct Task {
+    /// Its place among the rows that are not kept, from 0.
+    ticket: u64,
+    head: RowHead,
+    work: RowWork,
+    key: SortKey,
 }
 
 struct Run<'a, 'b> {
     job: Job<'a>,
     sink: &'b mut dyn Sink,
-    /// The window: rows from `first` on.
-    slots: VecDeque<Slot>,
-    first: u64,
-    /// How many of them are [`Slot::Running`].
-    num_running: usize,
+    num_taken: u64,
+    /// Rows that are read, until there are enough to be sorted.
+    group: Vec<Task>,
+    group_bytes: usize,
+    /// Rows that are sorted.
+    queue: VecDeque<Task>,
+    running: HashMap<u64, Running>,
+    /// Answers that wait for those of the rows before, by ticket.
+    waiting: BTreeMap<u64, Answer>,
+    /// The ticket whose answer is handed out next, where order counts.
+    next: u64,
+    num_errors: u64,
     summary: JobSummary,
 }
 
 impl Run<'_, '_> {
     fn rows(&mut self, source: &mut Source) -> Result<(), JobError> {
-        let JobLimits {
-            max_running,
-            max_window,
-        } = self.job.limits;
         let wakeups = self.job.stop.receiver.clone();
         let no_rows = never();
         let mut is_ended = false;
         let mut input_error = None;
-        while !is_ended || self.num_running > 0 {
-            let has_room = self.num_running < max_running && self.slots.len() < max_window;
-            let rows = if has_room && !is_ended {
-                &source.rows
-            } else {
+        loop {
+            let mut is_waited_for = false;
+            let rows = if is_ended || !self.has_room_to_read() {
                 &no_rows
+            } else {
+                &source.rows
+            };
+            let has_room_to_run = self.running.len() < self.job.limits.max_running;
+            let patience = if has_room_to_run && !self.group.is_empty() {
+                GROUP_PATIENCE
+            } else {
+                Duration::MAX
             };
             select! {
-                recv(wakeups) -> wakeup => self.obey(wakeup.expect("`self.job` has a sender")),
+                recv(wakeups) -> wakeup => self.obey(wakeup.expect("`self.job` has a sender"))?,
                 recv(rows) -> row => match row {
                     Ok(Ok(row)) => self.take(row)?,
                     Ok(Err(error)) => input_error = Some(error),
@@ -271,156 +323,175 @@ impl Run<'_, '_> {
                         is_ended = true;
                     }
                 },
+                default(patience) => is_waited_for = true,
             }
-            is_ended |= self.summary.is_stopped || input_error.is_some();
-            self.hand_out().map_err(JobError::Output)?;
+            is_ended |= input_error.is_some();
+            let is_group_full = !self.has_room_to_read();
+            if self.queue.is_empty() && (is_group_full || is_ended || is_waited_for) {
+                self.sort_group();
+            }
+            self.start_rows()?;
+            self.sink.flush().map_err(JobError::Output)?;
+            let num_open = self.group.len() + self.queue.len() + self.running.len();
+            // What a job that is over leaves open was cancelled.
+            if self.is_over() || (is_ended && num_open == 0) {
+                break;
+            }
         }
         input_error.map_or(Ok(()), |error| Err(JobError::Input(error)))
     }
 
-    /// Opens a slot for a row, running or, if it cannot be run, done.
-    fn take(&mut self, Row { head: row, work }: Row) -> Result<(), JobError> {
-        let index = self.first + self.slots.len() as u64;
-        let started = work.map_err(Refusal::Row);
-        match started.and_then(|work| self.submit(&row, work)) {
-            Ok(output) => {
-                self.slots.push_back(Slot::Running { row, output });
-                self.num_running += 1;
-                // Has it woken from now on.
-                self.look_at(index);
+    fn is_over(&self) -> bool {
+        self.summary.is_stopped || self.summary.is_aborted
+    }
+
+    fn has_room_to_read(&self) -> bool {
+        let JobLimits {
+            max_window,
+            max_group,
+            ..
+        } = self.job.limits;
+        let num_open = match self.job.order {
+            Order::Input => (self.num_taken - self.next) as usize,
+            Order::Completion => self.group.len() + self.queue.len() + self.running.len(),
+        };
+        num_open < max_window && self.group.len() < max_group && self.group_bytes < MAX_GROUP_BYTES
+    }
+
+    /// Keeps a row until its group is complete; or closes it, if it cannot be run or
+    /// has been before.
+    fn take(&mut self, row: Row) -> Result<(), JobError> {
+        if let Some(kept) = self.sink.kept(&row).map_err(JobError::Output)? {
+            self.summary.num_done += 1;
+            self.summary.num_kept += 1;
+            self.summary.num_failed += u64::from(kept.is_failed);
+            self.sink.done(&self.summary, None);
+            return Ok(());
+        }
+        let ticket = self.num_taken;
+        self.num_taken += 1;
+        let Row { head, work } = row;
+        match work {
+            Ok(work) => {
+                let key = match self.job.limits.max_group {
+                    0 | 1 => SortKey::default(),
+                    _ => SortKey::new(&work),
+                };
+                self.group_bytes += key.num_bytes();
+                self.group.push(Task {
+                    ticket,
+                    head,
+                    work,
+                    key,
+                });
+                Ok(())
             }
-            Err(Refusal::Row(error)) => {
-                let answer = Answer::failed(row, error);
-                self.note(&answer);
-                self.slots.push_back(Slot::Done(Box::new(answer)));
+            Err(error) => self.close(ticket, Answer::failed(head, error), None),
+        }
+    }
+
+    fn sort_group(&mut self) {
+        // Stable: rows that begin alike stay in the order of the input.
+        self.group.sort_by(|a, b| a.key.cmp(&b.key));
+        self.group_bytes = 0;
+        self.queue.extend(self.group.drain(..));
+    }
+
+    fn start_rows(&mut self) -> Result<(), JobError> {
+        while self.running.len() < self.job.limits.max_running && !self.is_over() {
+            let Some(task) = self.queue.pop_front() else {
+                break;
+            };
+            let Task {
+                ticket, head, work, ..
+            } = task;
+            match self.job.runner.start(&head, work) {
+                Ok(running) => {
+                    self.running.insert(ticket, running);
+                    // Has it woken from now on.
+                    self.look_at(ticket)?;
+                }
+                Err(Refusal::Row(error)) => {
+                    self.close(ticket, Answer::failed(head, error), None)?;
+                }
+                Err(Refusal::Job(error)) => return Err(JobError::Runner(error)),
             }
-            Err(Refusal::Job(error)) => return Err(JobError::Engine(error)),
         }
         Ok(())
     }
 
-    fn submit(&mut self, row: &RowHead, work: RowWork) -> Result<Running, Refusal> {
-        let RowWork {
-            input,
-            params,
-            lora,
-        } = work;
-        let error = |code, message, field: &str| RowError {
-            code,
-            message,
-            line: row.line,
-            field: Some(field.to_owned()),
-        };
-        let (prompt, field) = match input {
-            RowInput::Prompt(prompt) => (prompt, "prompt"),
-            RowInput::Chat(input) => {
-                let prompt = (self.job.render)(&input);
-                let refused = |message| Refusal::Row(error(RowCode::Template, message, "messages"));
-                let prompt = prompt.map_err(refused)?;
-                (prompt, "messages")
-            }
-        };
-        let key = row.key();
-        let mut request = Request::new(prompt)
-            .with_id(key.to_string())
-            .with_params(params);
-        request.lora = lora;
-        let seed = &mut request.params.seed;
-        *seed = Some(seed.unwrap_or_else(|| key.seed(self.job.seed)));
-        match self.job.engine.submit_wait(request) {
-            Ok(stream) => Ok(Box::pin(stream.finished())),
-            Err(SubmitError::ShutDown) => Err(Refusal::Job(SubmitError::ShutDown)),
-            Err(refused) => {
-                let message = with_causes(&refused);
-                Err(Refusal::Row(match &refused {
-                    SubmitError::Params(of) => {
-                        error(RowCode::InvalidParameter, message, of.field())
-                    }
-                    SubmitError::UnknownAdapter { .. } => {
-                        error(RowCode::InvalidParameter, message, "lora")
-                    }
-                    SubmitError::PromptTooLong { .. } | SubmitError::TooManyBlocks { .. } => {
-                        error(RowCode::TooLong, message, field)
-                    }
-                    _ => error(RowCode::InvalidPrompt, message, field),
-                }))
-            }
-        }
-    }
-
-    fn obey(&mut self, wakeup: Wakeup) {
+    fn obey(&mut self, wakeup: Wakeup) -> Result<(), JobError> {
         match wakeup {
-            Wakeup::Row(index) => self.look_at(index),
+            Wakeup::Row(ticket) => self.look_at(ticket),
             Wakeup::Stop => {
                 self.summary.is_stopped = true;
-                // Dropping a stream cancels its request.
-                self.slots.retain(|slot| matches!(slot, Slot::Done(_)));
-                self.num_running = 0;
+                self.cancel()
             }
         }
     }
 
-    /// Closes a slot if its row is done; else has the row wake the thread again.
-    fn look_at(&mut self, index: u64) {
-        let offset = index.checked_sub(self.first);
-        let slot = offset.and_then(|offset| self.slots.get_mut(offset as usize));
+    /// Drops what runs, which cancels it, and hands out what is done.
+    fn cancel(&mut self) -> Result<(), JobError> {
+        self.group.clear();
+        self.queue.clear();
+        self.running.clear();
+        for answer in std::mem::take(&mut self.waiting).into_values() {
+            self.hand_out(&answer)?;
+        }
+        Ok(())
+    }
+
+    /// Closes a row if it is done; else has it wake the thread again.
+    fn look_at(&mut self, ticket: u64) -> Result<(), JobError> {
         // A row may wake the thread once more when it is done already.
-        let Some(Slot::Running { row, output }) = slot else {
-            return;
+        let Some(running) = self.running.get_mut(&ticket) else {
+            return Ok(());
         };
         let waker = Waker::from(Arc::new(RowWaker {
-            index,
+            ticket,
             sender: self.job.stop.sender.clone(),
         }));
-        let Poll::Ready(output) = output.as_mut().poll(&mut Context::from_waker(&waker)) else {
-            return;
+        let Poll::Ready(reply) = running.as_mut().poll(&mut Context::from_waker(&waker)) else {
+            return Ok(());
         };
-        let engine = self.job.engine;
-        let row = row.clone();
-        let answer = Answer::new(
-            row,
-            output,
-            &|id| engine.token_text(id),
-            self.job.with_timings,
-        );
-        self.note(&answer);
-        self.num_running -= 1;
-        self.slots[(index - self.first) as usize] = Slot::Done(Box::new(answer));
+        self.running.remove(&ticket);
+        let Reply { answer, metrics } = reply;
+        self.close(ticket, answer, metrics.as_ref())
     }
 
-    fn note(&mut self, answer: &Answer) {
+    fn close(
+        &mut self,
+        ticket: u64,
+        answer: Answer,
+        metrics: Option<&RequestMetrics>,
+    ) -> Result<(), JobError> {
+        let is_failed = answer.error.is_some();
         self.summary.num_done += 1;
-        self.summary.num_failed += u64::from(answer.error.is_some());
+        self.summary.num_failed += u64::from(is_failed);
+        self.num_errors += u64::from(is_failed);
         self.summary.prompt_tokens += answer.usage.prompt_tokens;
         self.summary.completion_tokens += answer.usage.completion_tokens;
-        self.sink.done(&self.summary);
-    }
-
-    /// Gives the sink all answers whose turn it is.
-    fn hand_out(&mut self) -> io::Result<()> {
-        while let Some(Slot::Done(answer)) = self.slots.front() {
-            self.sink.answer(answer)?;
-            self.summary.num_handed_out += 1;
-            self.slots.pop_front();
-            self.first += 1;
+        self.sink.done(&self.summary, metrics);
+        match self.job.order {
+            Order::Completion => self.hand_out(&answer)?,
+            Order::Input => {
+                self.waiting.insert(ticket, answer);
+                while let Some(answer) = self.waiting.remove(&self.next) {
+                    self.hand_out(&answer)?;
+                    self.next += 1;
+                }
+            }
         }
-        self.sink.flush()
+        if self.job.max_errors.is_some_and(|max| self.num_errors > max) {
+            self.summary.is_aborted = true;
+            self.cancel()?;
+        }
+        Ok(())
     }
-}
 
-/// Why a row was not submitted.
-enum Refusal {
-    Row(RowError),
-    Job(SubmitError),
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        message.push_str(": ");
-        message.push_str(&error.to_string());
-        cause = error.source();
+    fn hand_out(&mut self, answer: &Answer) -> Result<(), JobError> {
+        self.sink.answer(answer).map_err(JobError::Output)?;
+        self.summary.num_handed_out += 1;
+        Ok(())
     }
-    message
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use choral::job::InputFormat;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Read, Seek as _, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Counting the rows of a larger file would take longer than the estimate of the
 /// time left is worth.
@@ -56,6 +56,32 @@ impl Input {
         };
         opened().with_context(|| format!("cannot read the input `{}`", path.display()))
     }
+}
+
+/// The files that `patterns` name: paths, `-`, or patterns with `*`, `?` and `[...]`,
+/// whose files come in the order of their names.
+pub(in crate::cmd) fn expand(patterns: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for pattern in patterns {
+        let text = pattern.to_string_lossy();
+        // What is there by that very name is meant.
+        if is_stdio(pattern) || pattern.exists() || !text.contains(['*', '?', '[']) {
+            paths.push(pattern.clone());
+            continue;
+        }
+        let before = paths.len();
+        let found = glob::glob(&text).with_context(|| format!("the pattern `{text}`"))?;
+        for path in found {
+            let path = path.with_context(|| format!("the pattern `{text}`"))?;
+            if path.is_file() {
+                paths.push(path);
+            }
+        }
+        if paths.len() == before {
+            bail!("no file is called `{text}`");
+        }
+    }
+    Ok(paths)
 }
 
 /// An opened file for answers.
@@ -117,8 +143,20 @@ pub(in crate::cmd) fn check_output(output: &Path, input: &Path, may_overwrite: b
     }
 }
 
+/// Whether the output is that of a job, which may go on there.
+pub(in crate::cmd) fn has_journal(output: &Path) -> bool {
+    let mut journal = output.as_os_str().to_owned();
+    journal.push(".journal");
+    Path::new(&journal).is_file()
+}
+
 fn is_stdio(path: &Path) -> bool {
     path.as_os_str() == "-"
+}
+
+/// Whether answers can only be streamed there: they are not kept for another run.
+pub(in crate::cmd) fn is_stream(path: &Path) -> bool {
+    is_stdio(path) || is_special(path)
 }
 
 fn is_special(path: &Path) -> bool {

@@ -82,18 +82,23 @@ impl Run<'_> {
                 }
             }
         }
-        let mut progress = Progress::new(Some(requests.len() as u64), self.args.quiet);
+        let mut progress = Progress::new(
+            Some(requests.len() as u64),
+            self.args.quiet,
+            Some(engine.clone()),
+        );
         let arrivals = vec![Duration::ZERO; requests.len()];
         let load = Load::new(&engine, requests).pace(Pace::Arrivals(arrivals));
         let stopper = load.stopper();
         let guard = self.interrupt.during(move || stopper.stop());
         let run = load
             .on_end(|ended| {
-                progress.show(&JobSummary {
+                let summary = JobSummary {
                     num_done: ended.num_ended as u64,
                     completion_tokens: engine.metrics().generated_tokens,
                     ..JobSummary::default()
-                });
+                };
+                progress.show(&summary, ended.output.map(|output| &output.metrics));
             })
             .run();
         drop(guard);
@@ -228,7 +233,7 @@ fn row(index: u64, text: &str, params: &SamplingParams) -> Row {
         head: RowHead {
             index,
             line: index + 1,
-            custom_id: None,
+            ..RowHead::default()
         },
         work: Ok(RowWork {
             input: RowInput::Prompt(Prompt::Text(text.to_owned())),
@@ -276,6 +281,7 @@ fn error(head: &RowHead, code: RowCode, message: String) -> RowError {
         message,
         line: head.line,
         field: None,
+        file: None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::show::{beside, figures};
 use super::table::{Column, Figures, Shown, Table, Times, perplexity};
 use choral::SamplingParams;
 use choral::engine::request::FinishReason;
-use choral::job::{Answer, Choice, RowCode, RowError, RowHead, Usage};
+use choral::job::{Answer, Choice, Form, RowCode, RowError, RowHead, Usage};
 use unicode_width::UnicodeWidthStr as _;
 
 fn vary(text: &str) -> Vary {
@@ -95,6 +95,8 @@ fn answer(texts: &[&str], tokens: usize) -> Answer {
         usage: Usage::default(),
         error: None,
         timings: None,
+        form: Form::Own,
+        fields: serde_json::Map::new(),
     }
 }
 
@@ -102,13 +104,14 @@ fn failed(message: &str) -> Answer {
     let head = RowHead {
         index: 0,
         line: 1,
-        custom_id: None,
+        ..RowHead::default()
     };
     let error = RowError {
         code: RowCode::TooLong,
         message: message.to_owned(),
         line: 1,
         field: None,
+        file: None,
     };
     Answer::failed(head, error)
 }

@@ -11,6 +11,7 @@ fn head() -> RowHead {
         index: 6,
         line: 9,
         custom_id: Some("a".to_owned()),
+        ..RowHead::default()
     }
 }
 
@@ -93,6 +94,7 @@ fn a_row_in_error_has_no_outputs() {
         message: "unknown parameter `x`".to_owned(),
         line: 9,
         field: Some("x".to_owned()),
+        file: None,
     };
     let text = serde_json::to_string(&Answer::failed(head(), error)).expect("answers are JSON");
     assert_eq!(

@@ -11,7 +11,7 @@ fn rows(format: InputFormat, text: &str) -> Vec<Row> {
         max_tokens: Some(32),
         ..SamplingParams::default()
     };
-    RowReader::new(text.as_bytes(), format, base)
+    RowReader::lines(text.as_bytes(), format, base)
         .map(|row| row.expect("memory can be read"))
         .collect()
 }
@@ -140,7 +140,7 @@ fn a_row_needs_exactly_one_of_prompt_and_messages() {
 fn with_adapters(text: &str) -> Row {
     let known = ["sql", "fr"].map(str::to_owned);
     let base = SamplingParams::default();
-    let mut rows = RowReader::new(text.as_bytes(), InputFormat::Jsonl, base)
+    let mut rows = RowReader::lines(text.as_bytes(), InputFormat::Jsonl, base)
         .with_adapters(&known, vec![Lora::new("fr").scaled(0.5)]);
     rows.next().expect("a row").expect("memory can be read")
 }
@@ -191,7 +191,7 @@ fn an_adapter_that_is_not_there_is_an_error_that_lists_those_that_are() {
             "not `weight`",
         ),
         (r#""lora": 1"#, "lora", "a name, or a list"),
-        (r#""model": "sq""#, "model", "its adapters: sql, fr"),
+        (r#""model": "sq""#, "model", "expected sql or fr"),
         (r#""model": "sql", "lora": []"#, "lora", "give one"),
     ] {
         let row = with_adapters(&format!(r#"{{"prompt": "x", {fields}}}"#));
@@ -218,9 +218,9 @@ fn nothing_in_a_row_is_ignored() {
     );
     check_error(
         r#"{"prompt": "x", "model": "m"}"#,
-        unknown,
+        RowCode::UnknownModel,
         Some("model"),
-        "one model",
+        "no model is called `m`",
     );
     let invalid = RowCode::InvalidParameter;
     check_error(

@@ -1,11 +1,12 @@
 //! Jobs on an engine with a fake executor. Nothing here sleeps: where order
 //! matters, a gate or a channel holds one side.
 
+use crate::engine::request::RequestMetrics;
 use crate::engine::testing::{FakeExecutor, Fault};
 use crate::engine::{Engine, EngineConfig, EngineParts, Prompt, Request};
 use crate::job::{
-    Answer, ChatInput, Job, JobError, JobLimits, JobSummary, Row, RowCode, RowError, RowHead,
-    RowInput, RowKey, RowWork, Sink, Stop,
+    Answer, ChatInput, EngineRunner, Job, JobError, JobLimits, JobSummary, Order, Row, RowCode,
+    RowError, RowHead, RowInput, RowKey, RowWork, Sink, Stop,
 };
 use crate::sampling::SamplingParams;
 use serde_json::json;
@@ -20,6 +21,7 @@ const JOB_SEED: u64 = 42;
 const LIMITS: JobLimits = JobLimits {
     max_running: 4,
     max_window: 8,
+    max_group: 4,
 };
 
 fn start(executor: FakeExecutor) -> Engine {
@@ -41,7 +43,7 @@ fn head(index: u64) -> RowHead {
     RowHead {
         index,
         line: index + 1,
-        custom_id: None,
+        ..RowHead::default()
     }
 }
 
@@ -72,6 +74,7 @@ fn bad_row(index: u64) -> Row {
             message: "no JSON".to_owned(),
             line: index + 1,
             field: None,
+            file: None,
         }),
     }
 }
@@ -89,7 +92,7 @@ impl Sink for Kept {
         Ok(())
     }
 
-    fn done(&mut self, summary: &JobSummary) {
+    fn done(&mut self, summary: &JobSummary, _: Option<&RequestMetrics>) {
         self.last = *summary;
     }
 }
@@ -109,7 +112,7 @@ fn run(
     stop: Stop,
     sink: &mut dyn Sink,
 ) -> Result<JobSummary, JobError> {
-    let job = Job {
+    let mut runner = EngineRunner {
         engine,
         render: &mut |input: &ChatInput| match input.messages.len() {
             0 => Err("there are no messages".to_owned()),
@@ -117,7 +120,12 @@ fn run(
         },
         seed: JOB_SEED,
         with_timings: false,
+    };
+    let job = Job {
+        runner: &mut runner,
+        order: Order::Input,
         limits: LIMITS,
+        max_errors: None,
         stop,
     };
     job.run(rows, sink)

@@ -1,0 +1,86 @@
+//! What `--chat`, `--system` and a template make of rows.
+
+use crate::args::template::TemplateArgs;
+use crate::message::message;
+use anyhow::Result;
+use choral::job::{ChatInput, RowCode, RowError, RowInput, RowWork};
+use choral::text::ChatTemplate;
+use choral::{Engine, Prompt};
+
+/// Renders messages. A model without a template fails only the rows that need one.
+pub(super) struct Chat<'a> {
+    engine: &'a Engine,
+    args: &'a TemplateArgs,
+    prompts_are_chats: bool,
+    template: Result<ChatTemplate, String>,
+}
+
+impl<'a> Chat<'a> {
+    pub(super) fn new(
+        engine: &'a Engine,
+        args: &'a TemplateArgs,
+        prompts_are_chats: bool,
+    ) -> Result<Self> {
+        let template = args.load(engine);
+        let is_needed = prompts_are_chats || args.is_given();
+        let template = match template {
+            Err(error) if is_needed => return Err(error),
+            template => template.map_err(|error| message(&error)),
+        };
+        Ok(Self {
+            engine,
+            args,
+            prompts_are_chats,
+            template,
+        })
+    }
+
+    pub(super) fn render(&mut self, input: &ChatInput) -> Result<Prompt, String> {
+        let template = self.template.as_ref().map_err(String::clone)?;
+        let prompt = self.engine.chat_prompt(template, input.into());
+        prompt.map_err(|error| message(&error.into()))
+    }
+
+    /// What becomes of rows before they are rendered.
+    pub(super) fn rows(&self) -> ChatRows {
+        ChatRows {
+            prompts_are_chats: self.prompts_are_chats,
+            args: self.args.clone(),
+        }
+    }
+}
+
+/// Makes chats of prompts, and tells the model first what it is to be told.
+pub(super) struct ChatRows {
+    prompts_are_chats: bool,
+    args: TemplateArgs,
+}
+
+impl ChatRows {
+    pub(super) fn apply(&self, line: u64, work: RowWork) -> Result<RowWork, RowError> {
+        let input = match work.input {
+            RowInput::Prompt(Prompt::Text(text)) if self.prompts_are_chats => {
+                RowInput::Chat(ChatInput::new(self.args.conversation(&text)))
+            }
+            RowInput::Prompt(Prompt::Tokens(_)) if self.prompts_are_chats => {
+                return Err(RowError {
+                    code: RowCode::InvalidPrompt,
+                    message: "`prompt` is a list of token ids, expected text for --chat".to_owned(),
+                    line,
+                    field: Some("prompt".to_owned()),
+                    file: None,
+                });
+            }
+            RowInput::Chat(mut chat) => {
+                let first = chat.messages.first();
+                let has_system = first.is_some_and(|first| first["role"] == "system");
+                if !has_system {
+                    chat.messages.splice(0..0, self.args.opening());
+                }
+                RowInput::Chat(chat)
+            }
+            prompt @ RowInput::Prompt(_) => prompt,
+        };
+        Ok(RowWork { input, ..work })
+    }
+}

@@ -1,0 +1,48 @@
+//! Which rows begin alike.
+
+use super::row::{RowInput, RowWork};
+use crate::engine::request::Prompt;
+use serde_json::json;
+
+/// Sorts rows so that those with a common beginning follow each other.
+///
+/// Messages sort as their JSON: whatever a template makes of them, it writes them one
+/// after another, so that those with the same first messages begin alike. Adapters come
+/// first, for what one computes is of no use to another.
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SortKey(Vec<u8>);
+
+impl SortKey {
+    pub(super) fn new(work: &RowWork) -> Self {
+        let mut key = Vec::new();
+        for lora in &work.lora {
+            key.extend(lora.name.as_bytes());
+            key.push(0);
+            key.extend(lora.scale.to_be_bytes());
+        }
+        match &work.input {
+            RowInput::Prompt(Prompt::Text(text)) => {
+                key.push(0);
+                key.extend(text.as_bytes());
+            }
+            RowInput::Prompt(Prompt::Tokens(tokens)) => {
+                key.push(1);
+                key.extend(tokens.iter().flat_map(|token| token.to_be_bytes()));
+            }
+            RowInput::Chat(chat) => {
+                key.push(2);
+                let (kwargs, tools) = (&chat.kwargs, &chat.tools);
+                key.extend(json!([kwargs, tools]).to_string().bytes());
+                for message in &chat.messages {
+                    key.extend(message.to_string().bytes());
+                }
+            }
+        }
+        Self(key)
+    }
+
+    /// What it holds in memory.
+    pub(super) fn num_bytes(&self) -> usize {
+        self.0.len()
+    }
+}
