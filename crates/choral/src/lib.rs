@@ -61,4 +61,6 @@ mod guides {
     struct Embeddings;
     #[doc = include_str!("../../../docs/guides/models.md")]
     struct Models;
+    #[doc = include_str!("../../../docs/guides/measuring.md")]
+    struct Measuring;
 }

@@ -26,6 +26,8 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use ratatui::layout::Rect;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Between two drawings.
@@ -66,19 +68,27 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let mut terminal = ratatui::try_init()?;
     // Keys make no signals here, but somebody may send one.
-    let _guard = interrupt.during(|| {
-        ratatui::restore();
-        std::process::exit(EXIT_INTERRUPTED.into());
-    });
-    let result = show(&engine, &about, &mut terminal);
+    let is_signalled = Arc::new(AtomicBool::new(false));
+    let signalled = Arc::clone(&is_signalled);
+    let guard = interrupt.during(move || signalled.store(true, Ordering::Relaxed));
+    let result = show(&engine, &about, &mut terminal, &is_signalled);
+    drop(guard);
     // Whatever happened, the shell gets its terminal back.
     ratatui::try_restore()?;
     result
 }
 
-fn show(engine: &Engine, about: &str, terminal: &mut ratatui::DefaultTerminal) -> Result<ExitCode> {
+fn show(
+    engine: &Engine,
+    about: &str,
+    terminal: &mut ratatui::DefaultTerminal,
+    is_signalled: &AtomicBool,
+) -> Result<ExitCode> {
     let mut scene: Box<dyn Scene> = Box::new(menu::Menu::default());
     loop {
+        if is_signalled.load(Ordering::Relaxed) {
+            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        }
         scene.tick();
         terminal.draw(|frame| view::draw(frame, about, scene.as_ref()))?;
         if !event::poll(TICK)? {

@@ -13,7 +13,7 @@ use ratatui::Frame;
 use ratatui::crossterm::event::KeyCode;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 use ratatui::widgets::{Block, BorderType, Padding, Paragraph};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -26,7 +26,6 @@ const PACE: Duration = Duration::from_millis(30);
 
 pub(super) struct Stories {
     job: Job,
-    seed: u64,
     panels: [Story; PROMPTS.len()],
     started: Instant,
     /// Words of each story that it has been time for.
@@ -52,7 +51,6 @@ impl Stories {
         let request = |prompt: &&str| job::request(prompt, MAX_TOKENS.min(most), seed);
         Ok(Self {
             job: Job::stream(engine, PROMPTS.iter().map(request).collect())?,
-            seed,
             panels: Default::default(),
             started: Instant::now(),
             num_uncovered: 0,
@@ -89,10 +87,9 @@ impl Stories {
             (Some(error), _) => harmless(error).into_owned(),
             (None, None) => format!("{stories} at once, {} so far", view::count(tokens, "token")),
             (None, Some(seconds)) => format!(
-                "{stories}, {} in {seconds:.2} s: {:.0} tokens/s, shown at reading speed; seed {}",
+                "{stories}, {} in {seconds:.2} s: {:.0} tokens/s (shown at reading speed)",
                 view::count(tokens, "token"),
-                tokens as f64 / seconds.max(1e-9),
-                self.seed
+                tokens as f64 / seconds.max(1e-9)
             ),
         }
     }
@@ -162,31 +159,18 @@ impl Scene for Stories {
 }
 
 fn draw_story(frame: &mut Frame<'_>, story: &Story, prompt: &str, place: Rect) {
+    let bold = Style::new().fg(view::ACCENT).add_modifier(Modifier::BOLD);
     let block = Block::bordered()
         .border_type(BorderType::Rounded)
         .border_style(view::faint())
+        .title(Line::styled(format!(" {prompt} "), bold))
         .padding(Padding::horizontal(1));
     let room = block.inner(place);
-    let all = wrap_words(
-        &format!("{prompt}{}", story.shown),
-        room.width.max(1).into(),
-    );
+    let text = format!("\u{2026}{}", story.shown);
+    let all = wrap_words(&text, room.width.max(1).into());
     // A story that is longer than its place shows its end.
     let skipped = all.len().saturating_sub(room.height.into());
-    let bold = Style::new().fg(view::ACCENT).add_modifier(Modifier::BOLD);
-    let lines = all
-        .into_iter()
-        .enumerate()
-        .skip(skipped)
-        .map(
-            |(nth, line)| match line.strip_prefix(prompt).filter(|_| nth == 0) {
-                Some(rest) => Line::from(vec![
-                    Span::styled(prompt.to_owned(), bold),
-                    Span::raw(rest.to_owned()),
-                ]),
-                None => Line::raw(line),
-            },
-        );
+    let lines = all.into_iter().skip(skipped).map(Line::raw);
     let paragraph = Paragraph::new(lines.collect::<Vec<_>>()).block(block);
     frame.render_widget(paragraph, place);
 }

@@ -123,7 +123,8 @@ fn a_number_out_of_its_range_is_not_taken() {
 
 #[test]
 fn four_stories_grow_beside_each_other() {
-    let mut stories = Stories::start(&engine()).expect("started");
+    let engine = engine();
+    let mut stories = Stories::start(&engine).expect("started");
     let early = wait_for(&mut stories, "4 stories");
     stories.press(KeyCode::Char(' '));
     let shown = wait_for(&mut stories, "tokens/s");
