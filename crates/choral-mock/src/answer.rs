@@ -42,6 +42,11 @@ pub fn image_tag(bytes: &[u8]) -> String {
     format!("<image {}>", short_digest(bytes))
 }
 
+/// How a past call of a tool stands in a turn's text.
+pub(crate) fn call_text(name: &str, arguments: &Value) -> String {
+    format!("<call {name} {arguments}>")
+}
+
 /// One message, as all vendors have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
@@ -244,6 +249,24 @@ pub(crate) fn tokens(text: &str) -> Vec<&str> {
 pub(crate) fn logprob(token: &str, rank: u64) -> f64 {
     let fraction = f64::from(Sha256::digest(token.as_bytes())[0]) / 256.0;
     -0.01 - fraction - rank as f64 * 1.5
+}
+
+/// A vector of norm 1 that depends on `text` alone.
+pub(crate) fn embedding(text: &str, dimensions: usize) -> Vec<f32> {
+    let mut values = Vec::with_capacity(dimensions);
+    let mut counter = 0u32;
+    while values.len() < dimensions {
+        let mut hash = Sha256::new();
+        hash.update(counter.to_le_bytes());
+        hash.update(text.as_bytes());
+        for byte in hash.finalize() {
+            values.push(f32::from(byte) - 127.5);
+        }
+        counter += 1;
+    }
+    values.truncate(dimensions);
+    let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt();
+    values.into_iter().map(|value| value / norm).collect()
 }
 
 /// Twelve hexadecimal digits of the SHA-256 of `bytes`.

@@ -5,16 +5,21 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::anthropic::batches::MessageBatches;
 use crate::fault::Plan;
+use crate::ollama::Loaded;
+use crate::openai::batches::Batches;
+use crate::openai::files::Files;
 use crate::rate::{Limiter, RateLimit, Standing};
 use crate::record::Log;
 
 /// Models that exist, unless the builder says otherwise.
-pub const MODELS: [&str; 10] = [
+pub const MODELS: [&str; 11] = [
     "gpt-4o-mini",
     "gpt-4.1-mini",
     "gpt-3.5-turbo-instruct",
     "text-embedding-3-small",
+    "claude-sonnet-5",
     "claude-sonnet-4-5",
     "claude-haiku-4-5",
     "llama3.2:latest",
@@ -87,6 +92,10 @@ pub(crate) struct App {
     /// The other listener's log, and its address without a path.
     pub(crate) elsewhere_log: Option<Log>,
     pub(crate) elsewhere: String,
+    pub(crate) files: Mutex<Files>,
+    pub(crate) batches: Mutex<Batches>,
+    pub(crate) message_batches: Mutex<MessageBatches>,
+    pub(crate) ollama: Mutex<Loaded>,
     limiter: Mutex<Limiter>,
 }
 
@@ -100,7 +109,16 @@ impl App {
             log: Log::new(),
             elsewhere_log,
             elsewhere,
+            files: Mutex::default(),
+            batches: Mutex::default(),
+            message_batches: Mutex::default(),
+            ollama: Mutex::default(),
         }
+    }
+
+    /// Whether this is the listener that redirects lead to.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.elsewhere_log.is_none()
     }
 
     pub(crate) fn count(&self, key: &str, tokens: u64) -> Standing {

@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::answer;
 use crate::app::App;
@@ -47,15 +47,20 @@ pub(crate) async fn pass(State(app): State<Arc<App>>, request: Request, next: Ne
     }
     let (parts, body) = request.into_parts();
     let vendor = Vendor::of(&path, &parts.headers);
-    let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
-        // Too long, or the client broke off.
-        Err(_) => Bytes::new(),
+    let (body, too_long) = match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(body) => (body.to_bytes(), false),
+        // A client that broke off hears no answer anyway.
+        Err(error) => (Bytes::new(), error.is::<LengthLimitError>()),
     };
     let mut open = app.log.opened(record(&connection, &parts, &body));
     tokio::time::sleep(app.settings.latency).await;
 
-    let fault = fault_of(&app, &parts.method, &parts.headers, &path, &body, &open);
+    // The foreign origin is sent prompts with markers too, and is only to listen.
+    let fault = if app.is_elsewhere() {
+        Ok(Fault::Ok)
+    } else {
+        fault_of(&app, &parts.method, &parts.headers, &path, &body, &open)
+    };
     let (fault, misread) = match fault {
         Ok(fault) => (fault, None),
         Err(error) => (
@@ -95,6 +100,9 @@ pub(crate) async fn pass(State(app): State<Arc<App>>, request: Request, next: Ne
         }
         _ => misread,
     };
+    let refusal = refusal.or_else(|| {
+        too_long.then(|| vendor.error(413, "The request is larger than the maximum allowed size."))
+    });
 
     let refusal = refusal.or_else(|| {
         if app.settings.open {

@@ -25,12 +25,15 @@
 //! three times. `[[mock:words=N]]` makes the answer N words longer.
 
 mod answer;
+mod anthropic;
 mod app;
+mod batch;
 mod connection;
 mod control;
 mod deliver;
 mod fault;
 mod gate;
+mod ollama;
 mod openai;
 mod rate;
 mod record;

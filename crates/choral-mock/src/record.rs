@@ -172,6 +172,18 @@ impl Log {
         self.started.elapsed()
     }
 
+    /// Waits until `condition` holds, at most `limit`; says whether it came to hold.
+    pub fn wait_until(&self, limit: Duration, condition: impl Fn(&Self) -> bool) -> bool {
+        let begun = Instant::now();
+        while !condition(self) {
+            if begun.elapsed() >= limit {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
     /// Forgets the requests, and the attempts counted, so far. Connections stay counted.
     pub fn clear(&self) {
         let mut seen = self.seen();

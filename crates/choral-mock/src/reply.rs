@@ -51,6 +51,23 @@ impl Reply {
         Self::stream("text/event-stream; charset=utf-8", frames)
     }
 
+    /// Server-sent events named by their `type`.
+    pub(crate) fn event_stream(events: impl IntoIterator<Item = Value>) -> Self {
+        let frames = events.into_iter().map(|event| {
+            let name = event["type"].as_str().unwrap_or_default();
+            Bytes::from(format!("event: {name}\ndata: {event}\n\n"))
+        });
+        Self::stream("text/event-stream; charset=utf-8", frames.collect())
+    }
+
+    /// One JSON value a line.
+    pub(crate) fn lines(lines: impl IntoIterator<Item = Value>) -> Self {
+        let frames = lines
+            .into_iter()
+            .map(|line| Bytes::from(format!("{line}\n")));
+        Self::stream("application/x-ndjson", frames.collect())
+    }
+
     fn stream(content_type: &'static str, frames: Vec<Bytes>) -> Self {
         Self {
             status: 200,

@@ -28,7 +28,7 @@ use crate::connection::{Connection, Socket};
 use crate::fault::{Fault, Script};
 use crate::rate::RateLimit;
 use crate::record::Log;
-use crate::{control, gate, openai};
+use crate::{anthropic, control, gate, ollama, openai};
 
 /// A running server. It stops when it is dropped.
 #[derive(Debug)]
@@ -272,6 +272,8 @@ async fn serve(socket: Socket, connection: Arc<Connection>, router: Router) {
 fn router(app: &Arc<App>) -> Router {
     let router = Router::new()
         .merge(openai::routes())
+        .merge(anthropic::routes())
+        .merge(ollama::routes())
         .route("/__mock/log", get(control::log))
         .route("/__mock/elsewhere", get(control::elsewhere_log))
         .route("/__mock/clear", axum::routing::post(control::clear))

@@ -5,9 +5,12 @@ mod client;
 use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
 
-use choral_mock::{Fault, MockServer, Outcome, RateLimit, chat_answer};
+use choral_mock::{Fault, Log, MockServer, Outcome, RateLimit, chat_answer};
 use client::{chat, chat_body, connect, post, send, write};
 use serde_json::json;
+
+/// For what happens at once, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn streamed(text: &str) -> serde_json::Value {
     let mut body = chat_body(text);
@@ -257,7 +260,7 @@ fn connections_are_counted_and_a_client_that_leaves_is_noticed() {
     let server = MockServer::start().unwrap();
     let mut stream = connect(&server);
     let headers = [("authorization", "Bearer k")];
-    for text in ["one", "two"] {
+    for (number, text) in ["one", "two"].into_iter().enumerate() {
         let body = chat_body(text).to_string();
         write(
             &mut stream,
@@ -266,15 +269,8 @@ fn connections_are_counted_and_a_client_that_leaves_is_noticed() {
             &headers,
             body.as_bytes(),
         );
-        while server
-            .log()
-            .requests_to("/completions")
-            .iter()
-            .any(|request| request.ended.is_none())
-            || server.log().attempts(text) == 0
-        {
-            std::thread::yield_now();
-        }
+        let ended = |log: &Log| log.requests().iter().filter(|r| r.ended.is_some()).count();
+        assert!(server.log().wait_until(PATIENCE, |log| ended(log) > number));
     }
     assert_eq!(server.log().connections(), 1);
     let body = chat_body("[[mock:stall=60]]").to_string();
@@ -285,13 +281,14 @@ fn connections_are_counted_and_a_client_that_leaves_is_noticed() {
         &headers,
         body.as_bytes(),
     );
-    while server.log().open_requests() == 0 {
-        std::thread::yield_now();
-    }
+    assert!(
+        server
+            .log()
+            .wait_until(PATIENCE, |log| log.open_requests() == 1)
+    );
     drop(stream);
-    while server.log().open_connections() + server.log().open_requests() > 0 {
-        std::thread::yield_now();
-    }
+    let left = |log: &Log| log.open_connections() + log.open_requests() == 0;
+    assert!(server.log().wait_until(PATIENCE, left));
     assert_eq!(server.log().requests()[2].outcome, Outcome::ClientGone);
     assert_eq!(server.log().peak_open_requests(), 1);
     assert!(server.log().idle_for() < Duration::from_secs(10));

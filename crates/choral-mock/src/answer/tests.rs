@@ -1,6 +1,8 @@
 use serde_json::json;
 
-use super::{Asked, Finish, Tool, ToolChoice, Turn, chat_answer, image_tag, prompt_answer, tokens};
+use super::{
+    Asked, Finish, Tool, ToolChoice, Turn, chat_answer, embedding, image_tag, prompt_answer, tokens,
+};
 
 fn asked(text: &str) -> Asked {
     Asked {
@@ -153,4 +155,12 @@ fn a_marker_makes_an_answer_longer() {
         asked("x [[mock:words=50]]").answer(0).tokens.len(),
         3 + 2 + 50
     );
+}
+
+#[test]
+fn embeddings_have_norm_one_and_depend_on_the_text() {
+    let one = embedding("one", 100);
+    assert_eq!(one.len(), 100);
+    assert!((one.iter().map(|value| value * value).sum::<f32>() - 1.0).abs() < 1e-5);
+    assert_ne!(one, embedding("two", 100));
 }

@@ -7,25 +7,58 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::routing::post;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::Uri;
+use axum::routing::{get, post};
 use serde_json::Value;
 
-use crate::answer::{Shape, Tool, ToolChoice, Turn, image_tag};
+use crate::answer::{self, Shape, Tool, ToolChoice, Turn, image_tag};
 use crate::app::App;
 use crate::reply::Reply;
 use crate::vendor::openai_error;
 
+pub(crate) mod batches;
 mod chat;
+mod completions;
+pub(crate) mod files;
+mod models;
+mod responses;
+
+pub(crate) use chat::token_logprob;
 
 pub(crate) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/v1/chat/completions", post(chat))
+    Router::new()
+        .route("/v1/chat/completions", post(endpoint))
+        .route("/v1/completions", post(endpoint))
+        .route("/v1/responses", post(endpoint))
+        .route("/v1/embeddings", post(endpoint))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*name}", get(models::get))
+        .route("/v1/files", post(files::upload).get(files::list))
+        .route("/v1/files/{id}", get(files::get).delete(files::delete))
+        .route("/v1/files/{id}/content", get(files::content))
+        .route("/v1/batches", post(batches::create).get(batches::list))
+        .route("/v1/batches/{id}", get(batches::get))
+        .route("/v1/batches/{id}/cancel", post(batches::cancel))
+        .route("/api/v0/models", get(models::list_local))
+        .route("/api/v0/models/{*name}", get(models::get_local))
+        // The gate has read the body, and knows its own limit.
+        .layer(DefaultBodyLimit::disable())
 }
 
-async fn chat(State(app): State<Arc<App>>, body: Bytes) -> Reply {
-    parsed(&body)
-        .and_then(|body| chat::complete(&app, &body))
-        .unwrap_or_else(|refusal| refusal)
+async fn endpoint(State(app): State<Arc<App>>, uri: Uri, body: Bytes) -> Reply {
+    let answered = parsed(&body).and_then(|body| run(&app, uri.path(), &body));
+    answered.unwrap_or_else(|refusal| refusal)
+}
+
+/// What an endpoint that generates or embeds answers.
+fn run(app: &App, path: &str, body: &Value) -> Result<Reply, Reply> {
+    match path {
+        "/v1/completions" => completions::complete(app, body),
+        "/v1/responses" => responses::respond(app, body),
+        "/v1/embeddings" => completions::embed(app, body),
+        _ => chat::complete(app, body),
+    }
 }
 
 /// The body as a JSON object.
@@ -255,7 +288,7 @@ fn turns(messages: &Value) -> Result<Vec<Turn>, Reply> {
         for call in message["tool_calls"].as_array().into_iter().flatten() {
             open_calls.extend(call["id"].as_str().map(str::to_owned));
             let function = &call["function"];
-            text.push_str(&call_text(
+            text.push_str(&past_call(
                 function["name"].as_str().unwrap_or_default(),
                 function["arguments"].as_str().unwrap_or_default(),
             ));
@@ -266,10 +299,9 @@ fn turns(messages: &Value) -> Result<Vec<Turn>, Reply> {
     Ok(turns)
 }
 
-/// How a past call of a tool stands in a turn's text.
-pub(crate) fn call_text(name: &str, arguments: &str) -> String {
-    let arguments: Value = serde_json::from_str(arguments).unwrap_or(Value::Null);
-    format!("<call {name} {arguments}>")
+/// A past call, whose arguments this vendor writes as text.
+fn past_call(name: &str, arguments: &str) -> String {
+    answer::call_text(name, &serde_json::from_str(arguments).unwrap_or_default())
 }
 
 /// Tools as chats (`nested`, under `function`) and responses (flat) give them.

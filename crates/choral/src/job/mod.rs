@@ -13,6 +13,7 @@ mod adapter;
 mod answer;
 mod draft;
 mod entry;
+pub mod export;
 mod id;
 mod input;
 mod key;
@@ -27,6 +28,8 @@ mod run;
 mod runner;
 mod shard;
 mod sorting;
+pub mod table;
+mod template;
 
 #[cfg(test)]
 mod tests;
@@ -50,3 +53,4 @@ pub use row::{
 pub use run::{Job, JobError, JobLimits, JobSummary, Kept, Order, Sink, Stop};
 pub use runner::{EngineRunner, Refusal, Render, Reply, Runner, Running};
 pub use shard::Shard;
+pub use template::{PromptTemplate, PromptTemplateError};

@@ -8,7 +8,7 @@
 
 mod detokenizer;
 mod diversity;
-mod jinja;
+pub(crate) mod jinja;
 mod stop;
 mod template;
 mod tokenizer;

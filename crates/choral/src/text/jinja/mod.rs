@@ -23,6 +23,7 @@ mod error;
 mod eval;
 mod filters;
 mod format;
+mod free;
 mod json;
 mod lexer;
 mod methods;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 
 pub use budget::RenderLimits;
 pub(crate) use error::{Error, Kind};
+pub(crate) use eval::OnUndefined;
 pub use strftime::DateTime;
 
 use budget::Budget;
@@ -66,6 +68,12 @@ impl Template {
         })
     }
 
+    /// The names that a render looks for among its variables, in the order of their
+    /// first use.
+    pub(crate) fn free_names(&self) -> Vec<Arc<str>> {
+        free::names(&self.body)
+    }
+
     /// Renders with `variables` as the global names.
     pub(crate) fn render<'v>(
         &self,
@@ -73,10 +81,21 @@ impl Template {
         now: DateTime,
         limits: RenderLimits,
     ) -> Result<String, Error> {
+        self.render_with(variables, now, limits, OnUndefined::Pass)
+    }
+
+    /// As [`Self::render`], with a say in what becomes of undefined values.
+    pub(crate) fn render_with<'v>(
+        &self,
+        variables: impl IntoIterator<Item = (&'v str, &'v serde_json::Value)>,
+        now: DateTime,
+        limits: RenderLimits,
+        undefined: OnUndefined,
+    ) -> Result<String, Error> {
         let variables = variables
             .into_iter()
             .map(|(name, value)| Ok((name.into(), Value::from_json(value)?)))
             .collect::<Result<Vec<_>, Error>>()?;
-        eval::render(&self.body, variables, now, Budget::new(limits))
+        eval::render(&self.body, variables, now, Budget::new(limits), undefined)
     }
 }

@@ -218,6 +218,20 @@ pub(crate) enum Function {
     StrftimeNow,
 }
 
+impl Function {
+    /// The function that is there without being given.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "range" => Self::Range,
+            "dict" => Self::Dict,
+            "namespace" => Self::Namespace,
+            "raise_exception" => Self::RaiseException,
+            "strftime_now" => Self::StrftimeNow,
+            _ => return None,
+        })
+    }
+}
+
 /// A method taken from its value but not yet called.
 #[derive(Debug)]
 pub(crate) struct Method {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::Interpreter;
+use super::{Interpreter, OnUndefined};
 use crate::text::jinja::args::{self, CallArgs};
 use crate::text::jinja::ast::{
     Args, BinaryOp, CompareOp, Conditional, Const, Expr, Filter, Slice, Test, UnaryOp,
@@ -23,6 +23,17 @@ const MAX_RANGE: usize = 100_000;
 
 impl<'t> Interpreter<'t> {
     pub(super) fn eval(&mut self, expr: &'t Expr) -> Result<Value> {
+        let value = self.eval_maybe(expr)?;
+        match &value {
+            Value::Undefined(missing) if self.undefined == OnUndefined::Fail => {
+                Err(missing.error())
+            }
+            _ => Ok(value),
+        }
+    }
+
+    /// What may be undefined, however strict: it is only asked whether it is.
+    fn eval_maybe(&mut self, expr: &'t Expr) -> Result<Value> {
         self.budget.steps(1)?;
         match expr {
             Expr::Const(constant) => Ok(match constant {
@@ -90,7 +101,7 @@ impl<'t> Interpreter<'t> {
                 Value::tuple(items)
             }
             Expr::Dict(entries) => self.dict(entries),
-            Expr::Const(_) | Expr::Name(_) => self.eval(expr),
+            Expr::Const(_) | Expr::Name(_) => self.eval_maybe(expr),
         }
     }
 
@@ -98,13 +109,9 @@ impl<'t> Interpreter<'t> {
         if let Some(value) = self.lookup(name)? {
             return Ok(value);
         }
-        Ok(match &**name {
-            "range" => Value::Function(Function::Range),
-            "dict" => Value::Function(Function::Dict),
-            "namespace" => Value::Function(Function::Namespace),
-            "raise_exception" => Value::Function(Function::RaiseException),
-            "strftime_now" => Value::Function(Function::StrftimeNow),
-            _ => Value::Undefined(Missing::Name(Arc::clone(name))),
+        Ok(match Function::named(name) {
+            Some(function) => Value::Function(function),
+            None => Value::Undefined(Missing::Name(Arc::clone(name))),
         })
     }
 
@@ -374,6 +381,7 @@ impl<'t> Interpreter<'t> {
             (Some(Expr::Filter(inner)), Some(block)) => {
                 self.descend(|interpreter| interpreter.filter(inner, Some(block)))?
             }
+            (Some(value), _) if is_default(&filter.name) => self.eval_maybe(value)?,
             (Some(value), _) => self.eval(value)?,
             (None, Some(block)) => block,
             (None, None) => return Err(Error::type_error("a filter without a value")),
@@ -407,7 +415,11 @@ impl<'t> Interpreter<'t> {
     }
 
     fn eval_test(&mut self, test: &'t Test) -> Result<Value> {
-        let value = self.eval(&test.value)?;
+        let value = if asks_if_defined(&test.name) {
+            self.eval_maybe(&test.value)?
+        } else {
+            self.eval(&test.value)?
+        };
         let args = self.args(&test.args)?;
         if !args.named.is_empty() {
             return Err(Error::type_error(format!(
@@ -449,4 +461,14 @@ fn range(args: CallArgs) -> Result<Value> {
         )));
     }
     Ok(Value::Range(range))
+}
+
+/// Whether a filter is for values that may be undefined.
+fn is_default(filter: &str) -> bool {
+    matches!(filter, "default" | "d")
+}
+
+/// Whether a test is for values that may be undefined.
+fn asks_if_defined(test: &str) -> bool {
+    matches!(test, "defined" | "undefined")
 }

@@ -74,6 +74,18 @@ pub(crate) struct Interpreter<'t> {
     out: String,
     depth: usize,
     now: DateTime,
+    undefined: OnUndefined,
+}
+
+/// What becomes of a name, attribute or element that there is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnUndefined {
+    /// It prints as nothing, and fails where something is asked of it: jinja2's own
+    /// way, which chat templates are written for.
+    Pass,
+    /// It fails, unless it is only asked whether it is defined, or has a `default`;
+    /// and `none` prints as nothing. jinja2's `StrictUndefined`, and a `finalize`.
+    Fail,
 }
 
 /// Renders `body` with `variables` as its globals.
@@ -82,6 +94,7 @@ pub(crate) fn render(
     variables: Vec<(Arc<str>, Value)>,
     now: DateTime,
     budget: Budget,
+    undefined: OnUndefined,
 ) -> Result<String> {
     let globals = Frame {
         names: variables,
@@ -97,6 +110,7 @@ pub(crate) fn render(
         out: String::new(),
         depth: 0,
         now,
+        undefined,
     };
     interpreter.scoped(|interpreter| interpreter.statements(body))?;
     Ok(interpreter.out)
@@ -228,6 +242,9 @@ impl<'t> Interpreter<'t> {
             StmtKind::Data(text) => self.write(text)?,
             StmtKind::Emit(value) => {
                 let value = self.eval(value)?;
+                if self.undefined == OnUndefined::Fail && matches!(value, Value::None) {
+                    return Ok(Flow::Next);
+                }
                 let mut out = std::mem::take(&mut self.out);
                 let result = text::write_str(&value, &mut out, &mut self.budget);
                 self.out = out;
