@@ -610,3 +610,117 @@ fn a_file_of_requests_for_embeddings_is_resumed_like_any_other() {
     assert_eq!(lines(&output)[..2], first[..]);
     assert_eq!(lines(&output).len(), 3);
 }
+
+#[test]
+fn tables_go_in_and_out_with_all_their_columns() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("people.csv");
+    fs::write(
+        &input,
+        "name,prompt,max_tokens,note\nAnn,\"Once, upon\",3,\nBob,,2,x\nCid,Twice,many,\"a \"\"b\"\"\"\n",
+    )
+    .expect("writable");
+    let output = folder.path().join("answers.csv");
+    let (code, stderr) = run(&input, &output, &[]);
+    assert_eq!(code, Some(3), "{stderr}");
+    let text = fs::read_to_string(&output).expect("readable");
+    let header = text.lines().next().expect("a header");
+    assert!(
+        header.starts_with("name,prompt,max_tokens,note,"),
+        "{header}"
+    );
+    let rows: Vec<&str> = text.lines().skip(1).collect();
+    assert!(rows[0].starts_with("Ann,\"Once, upon\",3,,"), "{text}");
+    assert!(rows[0].contains(",length,"), "{text}");
+    assert!(
+        text.contains("invalid_prompt") && text.contains("invalid_parameter"),
+        "{text}"
+    );
+    assert!(text.contains("Cid,Twice,many,\"a \"\"b\"\"\","), "{text}");
+    // The record stays beside it: the same command has nothing to compute.
+    let (code, stderr) = run(&input, &output, &[]);
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("3 of them done before"), "{stderr}");
+    assert_eq!(fs::read_to_string(&output).expect("readable"), text);
+    // What is somebody else's is not replaced.
+    let other = folder.path().join("other.csv");
+    fs::write(&other, "precious").expect("writable");
+    let (code, stderr) = run(&input, &other, &[]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert_eq!(fs::read_to_string(&other).expect("readable"), "precious");
+}
+
+#[test]
+fn a_template_makes_prompts_of_fields_and_carries_the_rest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("rows.jsonl");
+    fs::write(
+        &input,
+        "{\"title\": \"Once\", \"n\": 7, \"max_tokens\": 2, \"source\": {\"page\": 1}}\n{\"n\": 1}\n",
+    )
+    .expect("writable");
+    let output = folder.path().join("answers.jsonl");
+    let template = "{{ title }} there were {{ n }}";
+    let (code, stderr) = run(&input, &output, &["--prompt-template", template]);
+    assert_eq!(code, Some(3), "{stderr}");
+    let answers = lines(&output);
+    assert_eq!(
+        answers[0]["fields"],
+        json!({"title": "Once", "n": 7, "source": {"page": 1}})
+    );
+    assert_eq!(
+        answers[0]["outputs"][0]["token_ids"]
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
+    // The same prompt gives the same answer.
+    let plain = folder.path().join("plain.jsonl");
+    fs::write(
+        &plain,
+        "{\"prompt\": \"Once there were 7\", \"max_tokens\": 2}\n",
+    )
+    .expect("writable");
+    let plain_output = folder.path().join("plain-answers.jsonl");
+    assert_eq!(run(&plain, &plain_output, &[]).0, Some(0));
+    assert_eq!(lines(&plain_output)[0]["outputs"], answers[0]["outputs"]);
+    let error = &answers[1]["error"];
+    assert_eq!(error["code"], "template");
+    assert!(
+        error["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("title")),
+        "{error}"
+    );
+    let (code, stderr) = run(
+        &input,
+        &output,
+        &["--prompt-template", "{{ oops", "--overwrite"],
+    );
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("prompt template, line 1"), "{stderr}");
+}
+
+#[test]
+fn an_answer_may_be_a_file_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("rows.jsonl");
+    fs::write(
+        &input,
+        "{\"custom_id\": \"a/b\", \"prompt\": \"Once\"}\n{\"prompt\": \"Twice\"}\n",
+    )
+    .expect("writable");
+    let output = folder.path().join("answers");
+    assert_eq!(
+        run(&input, &output, &["--output-format", "folder"]).0,
+        Some(0)
+    );
+    let names = fs::read_dir(&output).expect("a folder");
+    let mut names: Vec<_> = names
+        .map(|entry| entry.expect("readable").file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 2);
+    let records = lines(&folder.path().join("answers.records.jsonl"));
+    assert_eq!(records.len(), 2);
+}

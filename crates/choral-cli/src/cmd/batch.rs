@@ -7,8 +7,10 @@ mod chat;
 mod dry_run;
 mod embeddings;
 pub(super) mod files;
+mod input;
 mod settings;
 mod sink;
+mod target;
 
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
@@ -21,23 +23,23 @@ use crate::output::progress::Progress;
 use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::{Context as _, Result};
 use chat::{Chat, ChatRows};
+use choral::job::table::CsvOptions;
 use choral::job::{
-    EngineRunner, FileFormat, FileSource, InputFile, InputFormat, Inputs, Job, JobLimits,
-    JobSummary, ModelNames, Order, Row, RowCode, RowReader, Shard, Stop,
+    EngineRunner, FileFormat, InputFormat, Inputs, Job, JobLimits, JobSummary, ModelNames, Order,
+    PromptTemplate, Row, RowCode, RowReader, Shard, Stop,
 };
 use choral::sampling::fresh_seed;
 use clap::ValueEnum;
+use input::Facts;
 use sink::Answers;
-use std::io::{self, BufRead as _, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
+use target::{OutputFormat, Target};
 
 /// Exit code when some rows are in error.
 const EXIT_SOME_FAILED: u8 = 3;
-
-/// The path of OpenAI's API for embeddings.
-const ENDPOINT_EMBEDDINGS: &str = "/v1/embeddings";
 
 /// What a row may say, for `--help`.
 const ROWS: &str = "\
@@ -46,6 +48,9 @@ and any sampling parameter by its OpenAI or vLLM name (max_tokens, temperature, 
 stop, ...), which wins over the command's option. \"lora\": NAME or [{\"id\": NAME or NUMBER, \
 \"scale\": S}, ...] runs a row with those adapters instead of the command's, [] with none. A parameter that is not known is an error of its \
 row. Blank lines are passed over.
+
+Columns of tables (.csv, .tsv, .parquet) are such fields; a cell that is empty is none, and columns \
+of other names are carried through to the answer (\"fields\").
 
 Lines of OpenAI's batch format ({\"custom_id\", \"method\": \"POST\", \"url\": \
 \"/v1/chat/completions\" or \"/v1/completions\", \"body\"}) are answered in that format; if the \
@@ -78,10 +83,21 @@ pub(crate) struct Args {
     /// File for the answers, - for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// How to read the input [default: by its name (.txt, .jsonl), else jsonl if it begins with {;
-    /// a JSON array is refused]
+    /// How to read the input [default: by its name (.txt, .jsonl, .csv, .tsv, .parquet), else jsonl
+    /// if it begins with {; a JSON array is refused]
     #[arg(long, value_enum, value_name = "FORMAT")]
     input_format: Option<Format>,
+    /// How to write answers [default: by the output's name (.jsonl, .csv, .tsv, .parquet, .md, or a
+    /// folder/), else jsonl]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    output_format: Option<OutputFormat>,
+    /// Make each prompt of a row's fields, as in 'Summarise: {{ text }}' (Jinja); fields that are not
+    /// known are carried through
+    #[arg(long, value_name = "TEMPLATE")]
+    prompt_template: Option<String>,
+    /// The same, from a file
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt_template")]
+    prompt_template_file: Option<PathBuf>,
     /// Begin anew, whatever the output has
     #[arg(long, conflicts_with_all = ["resume", "retry_errors"])]
     overwrite: bool,
@@ -152,13 +168,22 @@ enum Format {
     Txt,
     /// Each line is a JSON object
     Jsonl,
+    /// Comma-separated values with a header
+    Csv,
+    /// Values separated by tabulators, with a header
+    Tsv,
+    /// An Arrow table
+    Parquet,
 }
 
-impl From<Format> for InputFormat {
+impl From<Format> for FileFormat {
     fn from(format: Format) -> Self {
         match format {
-            Format::Txt => Self::Text,
-            Format::Jsonl => Self::Jsonl,
+            Format::Txt => Self::Lines(InputFormat::Text),
+            Format::Jsonl => Self::Lines(InputFormat::Jsonl),
+            Format::Csv => Self::Csv(CsvOptions::CSV),
+            Format::Tsv => Self::Csv(CsvOptions::TSV),
+            Format::Parquet => Self::Parquet,
         }
     }
 }
@@ -169,12 +194,14 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     args.sampling.check(args.parallel.unwrap_or(1))?;
     args.template.check()?;
     let paths = files::expand(&args.input)?;
+    let template = args.prompt_template()?;
+    let target = Target::new(&args.output, args.output_format)?;
     if !args.dry_run {
-        args.check_output(&paths)?;
+        args.check_output(&target, &paths)?;
     }
     let (inputs, mut facts) = args.open_inputs(&paths)?;
-    if facts.endpoint == Some(ENDPOINT_EMBEDDINGS) {
-        return embeddings::run(&args, &paths, &facts, inputs, &interrupt);
+    if facts.is_embeddings {
+        return embeddings::run(&args, &paths, &target, &facts, inputs, &interrupt);
     }
     let (builder, adapters) = args.lora.load(&args.lora_modules, &args.model)?;
     let engine = builder.build()?;
@@ -187,12 +214,15 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
 
     let mut chat = Chat::new(&engine, &args.template, args.chat)?;
     let num_blank_lines = inputs.num_blank_lines();
-    let reader = RowReader::new(inputs, params.clone())
+    let mut reader = RowReader::new(inputs, params.clone())
         .with_adapters(engine.adapters(), adapters.clone())
         .with_models(args.model_names(info));
+    if let Some(template) = template {
+        reader = reader.with_template(template);
+    }
     let rows = args.rows(reader, chat.rows(), facts.is_format_guessed);
     if args.dry_run {
-        return dry_run::run(&args, rows, &mut chat, &engine);
+        return dry_run::run(&target, rows, &mut chat, &engine);
     }
     let has_limit = params.max_tokens.is_some();
     let (answers, seed) = if files::is_stream(&args.output) {
@@ -203,7 +233,7 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         (sink::Place::Stream(output.writer), seed)
     } else {
         let job = settings::describe(&args, &paths, info)?;
-        let record = args.open_record(job, given_seed)?;
+        let record = args.open_record(&target, job, given_seed)?;
         let seed = record.seed();
         (sink::Place::Record(Box::new(record)), seed)
     };
@@ -260,6 +290,11 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         }
     })?;
     finished.context("cannot finish the output; the same command tries again")?;
+    if !summary.is_stopped && !summary.is_aborted {
+        // A shard has not all of their rows.
+        let is_whole = facts.is_parquet && args.shard.is_none();
+        target.write(is_whole.then_some(&paths[..]))?;
+    }
     if answers.num_ended_by_context > 0 && has_limit && !args.quiet {
         tell(&format!(
             "{} answers end where the context of {} tokens does (--ctx-size)",
@@ -271,22 +306,10 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     Ok(finish(&summary, num_blank_lines, is_record, args.quiet))
 }
 
-/// What is known of the input before it is read.
-struct Facts {
-    num_rows: Option<u64>,
-    is_format_guessed: bool,
-    is_quiet: bool,
-    /// What the first row asks, if it is of OpenAI's format.
-    endpoint: Option<&'static str>,
-}
-
 impl Args {
     /// Refuses an output that would destroy something, before a model is loaded.
-    fn check_output(&self, inputs: &[PathBuf]) -> Result<()> {
-        let may_write = self.overwrite || files::has_journal(&self.output);
-        for input in inputs {
-            files::check_output(&self.output, input, may_write)?;
-        }
+    fn check_output(&self, target: &Target, inputs: &[PathBuf]) -> Result<()> {
+        target.check(inputs, self.overwrite)?;
         let reuses = [
             ("--resume", self.resume),
             ("--retry-errors", self.retry_errors),
@@ -300,49 +323,13 @@ impl Args {
         Ok(())
     }
 
-    /// The files of rows. Formats are found out now, so that what is no file of rows is
-    /// refused before a model is loaded.
-    fn open_inputs(&self, paths: &[PathBuf]) -> Result<(Inputs, Facts)> {
-        let format = self.input_format.map(InputFormat::from);
-        let mut facts = Facts {
-            num_rows: Some(0),
-            is_format_guessed: false,
-            is_quiet: self.quiet,
-            endpoint: None,
+    fn prompt_template(&self) -> Result<Option<PromptTemplate>> {
+        let source = match (&self.prompt_template, &self.prompt_template_file) {
+            (Some(source), _) => source.clone(),
+            (None, Some(path)) => crate::input::read(path)?,
+            (None, None) => return Ok(None),
         };
-        let mut inputs = Vec::new();
-        for path in paths {
-            let mut input = files::Input::open(path, format)?;
-            if inputs.is_empty() && asks_for_embeddings(&mut input)? {
-                facts.endpoint = Some(ENDPOINT_EMBEDDINGS);
-            }
-            if input.format == InputFormat::Text && !self.chat {
-                self.template.refuse("--chat")?;
-            }
-            if input.is_format_guessed && !self.quiet {
-                tell(match input.format {
-                    InputFormat::Text => {
-                        "each line of the input is read as a prompt (--input-format)"
-                    }
-                    InputFormat::Jsonl => "each line of the input is read as JSON (--input-format)",
-                });
-            }
-            facts.is_format_guessed |= input.is_format_guessed;
-            facts.num_rows = facts.num_rows.zip(input.num_rows).map(|(a, b)| a + b);
-            // Which rows are a shard's is known when they are read.
-            facts.num_rows = facts.num_rows.filter(|_| self.shard.is_none());
-            inputs.push(InputFile {
-                name: path.display().to_string(),
-                format: FileFormat::Lines(input.format),
-                // Thousands of files are not open at a time.
-                source: if files::is_stream(path) {
-                    FileSource::Reader(input.reader)
-                } else {
-                    FileSource::Path(path.clone())
-                },
-            });
-        }
-        Ok((Inputs::new(inputs), facts))
+        Ok(Some(PromptTemplate::parse(&source)?))
     }
 
     /// The rows that are this job's, as they are to be run.
@@ -386,6 +373,7 @@ impl Args {
 
     fn open_record(
         &self,
+        target: &Target,
         job: choral::job::Description,
         seed: Option<u64>,
     ) -> Result<choral::job::Record> {
@@ -395,7 +383,7 @@ impl Args {
             changed: self.resume,
             retry_errors: self.retry_errors,
         };
-        let record = Record::open(&self.output, job, seed, fresh_seed(), reuse);
+        let record = Record::open(&target.record, job, seed, fresh_seed(), reuse);
         let record = record.map_err(|error| {
             let hint = match &error {
                 RecordError::OtherJob { .. } => {
@@ -413,22 +401,6 @@ impl Args {
         }
         Ok(record)
     }
-}
-
-/// Whether the first line is a request for embeddings, of OpenAI's batch format. It
-/// stays unread.
-fn asks_for_embeddings(input: &mut files::Input) -> Result<bool> {
-    if input.format != InputFormat::Jsonl {
-        return Ok(false);
-    }
-    let bytes = input.reader.fill_buf().context("cannot read the input")?;
-    let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
-    // A line may be longer than what is in the buffer, which has its beginning; there
-    // is the `url`, for everybody writes `body` last.
-    let first = String::from_utf8_lossy(first);
-    let head = first.split("\"body\"").next().unwrap_or_default();
-    Ok(head.contains("\"url\"") && head.contains(ENDPOINT_EMBEDDINGS))
 }
 
 fn finish(summary: &JobSummary, num_blank_lines: u64, is_record: bool, is_quiet: bool) -> ExitCode {

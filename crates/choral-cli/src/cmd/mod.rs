@@ -8,6 +8,7 @@ mod debug;
 pub(crate) mod demo;
 mod detokenize;
 mod embed;
+mod export;
 mod generate;
 mod inspect;
 mod jsonl;
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "run-batch")]
     Batch(batch::Args),
     Merge(merge::Args),
+    Export(export::Args),
     Chat(chat::Args),
     Compare(compare::Args),
     Embed(embed::Args),
@@ -52,6 +54,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => generate::run(args),
         Command::Batch(args) => batch::run(args),
         Command::Merge(args) => merge::run(&args),
+        Command::Export(args) => export::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Embed(args) => embed::run(args),

@@ -47,6 +47,11 @@ impl<'a> Draft<'a> {
         is_field(name) || name == "model" || PARAMETERS.contains(&name)
     }
 
+    /// Whether a field says how a prompt is to be answered, and not what the prompt is.
+    pub(super) fn is_parameter(name: &str) -> bool {
+        matches!(name, "model" | "lora") || PARAMETERS.contains(&name)
+    }
+
     pub(super) fn set(&mut self, name: &str, value: Value) -> Result<(), Fault> {
         if value.is_null() && is_field(name) {
             return Ok(());

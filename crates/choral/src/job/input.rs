@@ -1,7 +1,8 @@
 //! Files of rows, one after another.
 
-use super::entry::{Entries, Entry};
-use super::row::InputFormat;
+use super::entry::{Content, Entries, Entry, Fault};
+use super::row::{InputFormat, RowCode};
+use super::table::{CsvOptions, CsvRows, ParquetRows, TableRow};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -24,6 +25,10 @@ pub struct InputFile {
 pub enum FileFormat {
     /// A row a line.
     Lines(InputFormat),
+    /// Comma-separated values, with a header; or separated by tabulators.
+    Csv(CsvOptions),
+    /// An Arrow table, which cannot be read from a stream.
+    Parquet,
 }
 
 /// Where a file's bytes are.
@@ -63,15 +68,34 @@ impl Inputs {
     }
 
     fn open(&self, format: FileFormat, source: FileSource) -> io::Result<EntryIterator> {
-        let FileFormat::Lines(format) = format;
-        let reader: Box<dyn BufRead + Send> = match source {
-            FileSource::Path(path) => Box::new(BufReader::new(File::open(path)?)),
-            FileSource::Reader(reader) => reader,
+        let reader = |source| -> io::Result<Box<dyn BufRead + Send>> {
+            Ok(match source {
+                FileSource::Path(path) => Box::new(BufReader::new(File::open(path)?)),
+                FileSource::Reader(reader) => reader,
+            })
         };
-        let blank = Arc::clone(&self.num_blank_lines);
-        Ok(Box::new(
-            Entries::new(reader, format).counting_blank_lines_in(blank),
-        ))
+        match (format, source) {
+            (FileFormat::Lines(format), source) => {
+                let blank = Arc::clone(&self.num_blank_lines);
+                let entries = Entries::new(reader(source)?, format);
+                Ok(Box::new(entries.counting_blank_lines_in(blank)))
+            }
+            (FileFormat::Csv(options), source) => {
+                let rows = CsvRows::new(reader(source)?, options).map_err(io::Error::other)?;
+                Ok(Box::new(rows.map(|row| Ok(entry(row?, true)))))
+            }
+            (FileFormat::Parquet, FileSource::Path(path)) => {
+                let rows = ParquetRows::open(File::open(path)?).map_err(io::Error::other)?;
+                Ok(Box::new(rows.map(|row| {
+                    let row = row.map_err(io::Error::other)?;
+                    Ok(entry(row, false))
+                })))
+            }
+            (FileFormat::Parquet, FileSource::Reader(_)) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a Parquet file is read from its end, so that it cannot be a stream",
+            )),
+        }
     }
 
     fn read(&mut self) -> io::Result<Option<Entry>> {
@@ -103,6 +127,21 @@ impl Iterator for Inputs {
 
     fn next(&mut self) -> Option<io::Result<Entry>> {
         self.read().transpose()
+    }
+}
+
+/// A table's row. Its number is given later.
+fn entry(row: TableRow, is_text: bool) -> Entry {
+    let TableRow { line, fields } = row;
+    let content = match fields {
+        Ok(fields) => Ok(Content::Fields { fields, is_text }),
+        Err(fault) => Err(Fault::new(RowCode::InvalidLine, "", fault.to_string())),
+    };
+    Entry {
+        index: 0,
+        line,
+        file: None,
+        content,
     }
 }
 

@@ -4,7 +4,8 @@ use super::adapter::Adapters;
 use super::draft::Draft;
 use super::entry::{Content, Entries, Entry, Fault, Ids, fields};
 use super::open_ai;
-use super::row::{Form, InputFormat, Row, RowHead, RowInput, RowWork};
+use super::row::{Form, InputFormat, Row, RowCode, RowHead, RowInput, RowWork};
+use super::template::PromptTemplate;
 use crate::engine::request::{Lora, Prompt};
 use crate::sampling::SamplingParams;
 use serde_json::Value;
@@ -18,6 +19,7 @@ pub(super) struct Terms {
     pub(super) params: SamplingParams,
     pub(super) adapters: Adapters,
     pub(super) models: ModelNames,
+    pub(super) template: Option<PromptTemplate>,
 }
 
 /// The names by which rows may call the model.
@@ -85,6 +87,16 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
         self
     }
 
+    /// Makes prompts of rows by a template. Fields that it uses are its own, whatever
+    /// they are called; of the others, those that have a meaning keep it, but for
+    /// `prompt`, `messages` and what belongs to them, which are carried through with the
+    /// rest. A line of text is the template's `text`.
+    #[must_use]
+    pub fn with_template(mut self, template: PromptTemplate) -> Self {
+        self.terms.template = Some(template);
+        self
+    }
+
     fn row(&mut self, entry: Entry) -> Row {
         let Entry {
             index,
@@ -99,6 +111,10 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
             ..RowHead::default()
         };
         let work = content.and_then(|content| match content {
+            Content::Text(text) if self.terms.template.is_some() => {
+                let fields = vec![("text".to_owned(), Value::String(text))];
+                self.templated(fields, false, &mut head)
+            }
             Content::Text(text) => Ok(self.prompt(text)),
             Content::Json(text) => self.json(&text, &mut head),
             Content::Fields { fields, is_text } => self.record(fields, is_text, &mut head),
@@ -133,6 +149,9 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
         if head.form != Form::Own {
             return open_ai::work(fields, &self.terms, &mut head.form);
         }
+        if self.terms.template.is_some() {
+            return self.templated(fields, false, head);
+        }
         let mut draft = Draft::new(&self.terms);
         for (name, value) in fields {
             draft.set(&name, value)?;
@@ -147,13 +166,52 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
         head: &mut RowHead,
     ) -> Result<RowWork, Fault> {
         head.custom_id = self.ids.custom_id(&fields)?;
+        if self.terms.template.is_some() {
+            return self.templated(fields, is_text, head);
+        }
+        // All columns of a table go through, also those that mean something here.
+        let columns = fields.iter().filter(|(name, _)| name != "custom_id");
+        head.fields.extend(columns.cloned());
         let mut draft = Draft::new(&self.terms);
         for (name, value) in fields {
             if Draft::knows(&name) {
                 let value = if is_text { meant(&name, value) } else { value };
                 draft.set(&name, value)?;
-            } else {
-                head.fields.insert(name, value);
+            }
+        }
+        draft.finish()
+    }
+}
+
+impl<I> RowReader<I> {
+    /// A row whose prompt the template makes of its fields.
+    fn templated(
+        &self,
+        fields: Vec<(String, Value)>,
+        is_text: bool,
+        head: &mut RowHead,
+    ) -> Result<RowWork, Fault> {
+        let template = self.terms.template.as_ref();
+        let template = template.expect("asked for only if there is one");
+        let is_carried = |name: &str| {
+            let is_used = template.variables().any(|used| used == name);
+            name != "custom_id" && (is_used || !Draft::is_parameter(name))
+        };
+        let carried = fields.iter().filter(|(name, _)| is_carried(name));
+        head.fields.extend(carried.cloned());
+        let prompt = template.render(&fields).map_err(|error| {
+            Fault::new(
+                RowCode::Template,
+                "",
+                crate::job::runner::with_causes(&error),
+            )
+        })?;
+        let mut draft = Draft::new(&self.terms);
+        draft.set("prompt", Value::String(prompt))?;
+        for (name, value) in fields {
+            if !is_carried(&name) {
+                let value = if is_text { meant(&name, value) } else { value };
+                draft.set(&name, value)?;
             }
         }
         draft.finish()

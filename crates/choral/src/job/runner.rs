@@ -117,7 +117,8 @@ impl Runner for EngineRunner<'_> {
     }
 }
 
-fn with_causes(error: &dyn Error) -> String {
+/// An error and all that caused it, in one line.
+pub(super) fn with_causes(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

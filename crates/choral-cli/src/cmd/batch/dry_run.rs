@@ -1,12 +1,12 @@
 //! `choral batch --dry-run`: what a job would be.
 
-use super::Args;
 use super::chat::Chat;
+use super::target::Target;
 use crate::args::model::info;
 use crate::output::progress::duration;
 use anyhow::{Context as _, Result};
 use choral::engine::{Prompt, Request};
-use choral::job::{Row, RowError, RowInput, RowWork};
+use choral::job::{Row, RowError, RowInput, RowWork, num_recorded};
 use choral::text::EncodeOptions;
 use choral::{Engine, SamplingParams};
 use std::io::{self, Write as _};
@@ -44,7 +44,7 @@ struct Survey {
 
 /// Reads all rows, and says what there is. Memory does not grow with their number.
 pub(super) fn run(
-    args: &Args,
+    target: &Target,
     rows: impl Iterator<Item = io::Result<Row>>,
     chat: &mut Chat<'_>,
     engine: &Engine,
@@ -77,7 +77,7 @@ pub(super) fn run(
             survey.samples.len()
         )?;
     }
-    if let Some(num_found) = num_found(args)? {
+    if let Some(num_found) = num_recorded(&target.record)? {
         writeln!(out, "Output:         has {num_found} answers already")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -210,9 +210,4 @@ impl Speed {
             new_tokens: num_new as f64 / new_s,
         })
     }
-}
-
-/// How many answers the output has.
-fn num_found(args: &Args) -> Result<Option<u64>> {
-    Ok(choral::job::num_recorded(&args.output)?)
 }

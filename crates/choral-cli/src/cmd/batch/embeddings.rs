@@ -1,5 +1,6 @@
 //! OpenAI's batch files of `/v1/embeddings`: the same promises, on an embedder.
 
+use super::target::{OutputFormat, Target};
 use super::{Args, Facts, finish, settings};
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
@@ -17,12 +18,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) fn run(
     args: &Args,
     paths: &[PathBuf],
+    target: &Target,
     facts: &Facts,
     inputs: Inputs,
     interrupt: &Interrupt,
 ) -> Result<ExitCode> {
     let unfit = [
         ("--dry-run", args.dry_run),
+        (
+            "--output-format",
+            args.output_format
+                .is_some_and(|format| format != OutputFormat::Jsonl),
+        ),
         ("--fail-fast", args.fail_fast),
         ("--max-errors", args.max_errors.is_some()),
         (
@@ -39,7 +46,7 @@ pub(super) fn run(
     }
     let mut embedder = args.embedder()?;
     let job = settings::describe_embedder(args, paths, embedder.info())?;
-    let mut record = args.open_record(job, Some(0))?;
+    let mut record = args.open_record(target, job, Some(0))?;
     let mut progress = Progress::new(facts.num_rows, args.quiet, None);
     let num_blank_lines = inputs.num_blank_lines();
     let stop = Arc::new(AtomicBool::new(false));

@@ -4,7 +4,8 @@
 mod tests;
 
 use anyhow::{Context as _, Result, bail};
-use choral::job::InputFormat;
+use choral::job::table::CsvOptions;
+use choral::job::{FileFormat, InputFormat};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Read, Seek as _, Write};
 use std::path::{Path, PathBuf};
@@ -164,10 +165,23 @@ fn is_special(path: &Path) -> bool {
         .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
-fn is_same_file(one: &Path, other: &Path) -> bool {
+pub(in crate::cmd) fn is_same_file(one: &Path, other: &Path) -> bool {
     match (one.canonicalize(), other.canonicalize()) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,
+    }
+}
+
+/// Which table a name stands for.
+pub(in crate::cmd) fn table_of_name(path: &Path) -> Option<FileFormat> {
+    if has_extension(path, &["csv"]) {
+        Some(FileFormat::Csv(CsvOptions::CSV))
+    } else if has_extension(path, &["tsv"]) {
+        Some(FileFormat::Csv(CsvOptions::TSV))
+    } else if has_extension(path, &["parquet", "pq"]) {
+        Some(FileFormat::Parquet)
+    } else {
+        None
     }
 }
 
