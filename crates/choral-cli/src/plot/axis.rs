@@ -15,7 +15,7 @@ impl Axis {
     pub(super) fn over(values: impl Iterator<Item = f64>, base: f64, margin: f64) -> Self {
         let logs = values
             .filter(|v| *v > 0.0 && v.is_finite())
-            .map(|v| v.log(base));
+            .map(|v| libm::log(v) / libm::log(base));
         let (low, high) = logs.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), log| {
             (low.min(log), high.max(log))
         });
@@ -29,7 +29,7 @@ impl Axis {
 
     /// Where `value` lies: 0 at the low end, 1 at the high one; beyond both outside.
     pub(super) fn place(&self, value: f64) -> f64 {
-        (value.log(self.base) - self.low) / (self.high - self.low)
+        (libm::log(value) / libm::log(self.base) - self.low) / (self.high - self.low)
     }
 
     /// The powers of the base that are seen, and, where those are fewer than four, twice
@@ -68,7 +68,7 @@ pub(super) fn name(value: f64) -> String {
     let digits = if scaled >= 1.0 {
         0
     } else {
-        (-scaled.log10()).ceil() as usize
+        (-libm::log10(scaled)).ceil() as usize
     };
     format!("{scaled:.digits$}{unit}")
 }

@@ -20,7 +20,7 @@ pub fn poisson(rate: f64, count: usize, seed: u64) -> Vec<Duration> {
         .map(|nth| {
             if nth > 0 {
                 // The logarithm of 0 is never taken: numbers are below 1.
-                at -= (1.0 - rng.next_uniform()).ln();
+                at -= libm::log(1.0 - rng.next_uniform());
             }
             // Where the rate is so low that no clock goes that far, the last time
             // that there is.

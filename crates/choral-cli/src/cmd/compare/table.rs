@@ -153,5 +153,5 @@ pub(super) fn perplexity(logprobs: impl Iterator<Item = f32>) -> Option<f64> {
     let (sum, count) = logprobs.fold((0.0, 0_u64), |(sum, count), logprob| {
         (sum + f64::from(logprob), count + 1)
     });
-    (count > 0).then(|| (-sum / count as f64).exp())
+    (count > 0).then(|| libm::exp(-sum / count as f64))
 }
