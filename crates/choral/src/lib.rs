@@ -32,6 +32,7 @@ pub mod exec;
 pub mod hub;
 pub mod job;
 mod kv;
+pub mod load;
 pub mod machine;
 pub mod manual;
 pub mod model;
@@ -62,4 +63,6 @@ mod guides {
     struct Embeddings;
     #[doc = include_str!("../../../docs/guides/models.md")]
     struct Models;
+    #[doc = include_str!("../../../docs/guides/measuring.md")]
+    struct Measuring;
 }

@@ -43,6 +43,7 @@ fn llama3_keeps_high_frequencies_and_divides_low_ones() {
 /// `theta`: bits of the f32 nearest to what mpmath makes of 400 bits. The angle is the
 /// product in f32.
 #[rustfmt::skip]
+#[expect(clippy::unreadable_literal, reason = "bits, in a table")]
 const ANGLES: [(u32, f64, usize, usize, [u32; 3]); 75] = [
     (0, 10000.0, 0, 8, [0x3f800000, 0x3f800000, 0x00000000]),
     (0, 10000.0, 1, 8, [0x3dcccccd, 0x3f800000, 0x00000000]),

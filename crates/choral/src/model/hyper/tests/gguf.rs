@@ -97,7 +97,7 @@ fn a_gemma2_gguf_without_caps_and_window_has_the_published_models() {
     assert_eq!(spec.logit_softcap, Some(10.0));
 }
 
-/// llama.cpp's name for OLMo 3 is OLMo 2's.
+/// llama.cpp's name for `OLMo` 3 is that of `OLMo` 2.
 #[test]
 fn an_olmo2_gguf_with_windows_is_another_model() {
     let own = [("attention.sliding_window", Number::Count(32))];
