@@ -11,6 +11,7 @@
 
 mod adapter;
 mod answer;
+mod census;
 mod draft;
 mod entry;
 pub mod export;
@@ -37,6 +38,7 @@ mod tests;
 pub use answer::{
     Answer, Choice, PromptTokensDetails, Timings, TokenAlternative, TokenEntry, Usage,
 };
+pub use census::{Census, Counter};
 pub use entry::{Content, Entries, Entry, Fault};
 pub(crate) use entry::{Ids, fields};
 pub use id::{Identity, RowId, Settings};
@@ -46,7 +48,7 @@ pub use line::{Line, LineFault, Lines};
 pub use merge::{MergeError, Merged, merge};
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
 pub use reader::{ModelNames, RowReader};
-pub use record::{Description, Record, RecordError, Reuse, num_recorded};
+pub use record::{Description, Record, RecordError, Reuse, num_recorded, side_files};
 pub use row::{
     ChatInput, Endpoint, Form, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowWork,
 };

@@ -1,7 +1,7 @@
 //! OpenAI's batch files of `/v1/embeddings`: the same promises, on an embedder.
 
 use super::target::{OutputFormat, Target};
-use super::{Args, Facts, finish, settings};
+use super::{Args, Facts, explained, finish, settings};
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::progress::Progress;
@@ -104,11 +104,8 @@ pub(super) fn run(
         _ => record.save(),
     };
     progress.end();
-    let summary = outcome.map_err(|error: EmbedJobError| {
-        anyhow::Error::from(error)
-            .context("the job is not done; what is done is kept, and the same command goes on")
-    })?;
-    finished?;
+    let summary = outcome.map_err(|error: EmbedJobError| explained(error.into(), true))?;
+    finished.map_err(|error| explained(error.into(), true))?;
     let summary = both(&summary, &kept);
     let num_blank_lines = num_blank_lines.load(Ordering::Relaxed);
     Ok(finish(&summary, num_blank_lines, true, args.quiet))
