@@ -52,4 +52,17 @@ pub enum VisionError {
         /// As many as came.
         found: usize,
     },
+    /// The operating system refused memory.
+    #[error("{0}")]
+    NoMemory(String),
+}
+
+impl VisionError {
+    /// The same error about another picture.
+    pub(super) fn of_image(self, index: usize) -> Self {
+        match self {
+            Self::NotFinite { .. } => Self::NotFinite { image: index },
+            other => other,
+        }
+    }
 }

@@ -6,9 +6,12 @@
 //! files, of sequences or of how an encoder computes.
 
 mod embedding;
+mod encoder;
 mod error;
 
 pub use embedding::{ContentHash, ImageEmbedding};
+pub use encoder::ImageEncoder;
+pub(crate) use encoder::STEP_PATCHES;
 pub use error::VisionError;
 
 /// A picture cut into patches, as an encoder takes it.

@@ -30,6 +30,7 @@ fn start(executor: FakeExecutor) -> Engine {
         tokenizer: None,
         end_token_ids: Vec::new(),
         max_model_len: CONTEXT,
+        images: None,
         info: None,
     };
     Engine::start(parts, EngineConfig::default()).expect("starts")
