@@ -173,6 +173,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let job = EmbedJob {
         embedder: &mut embedder,
         one_vector_a_row: is_array,
+        max_errors: None,
         stop: &stop,
     };
     let outcome = job.run(rows.by_ref(), &mut |answers, summary| {

@@ -49,5 +49,5 @@ pub use handle::Engine;
 pub(crate) use lora::Mix;
 pub use mailbox::StreamEvent;
 pub use metrics::{EngineMetrics, StepStats};
-pub use request::{Lora, Prompt, Request, RequestMetrics, RequestOutput};
+pub use request::{Lora, Prompt, Request, RequestMetrics, RequestOutput, RequestSize};
 pub use stream::{Events, GenerationStream};

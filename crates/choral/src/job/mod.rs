@@ -21,6 +21,7 @@ mod line;
 mod merge;
 mod open_ai;
 mod parameter;
+mod parsed;
 mod reader;
 mod record;
 mod row;
@@ -38,13 +39,15 @@ pub use answer::{
     Answer, Choice, PromptTokensDetails, Timings, TokenAlternative, TokenEntry, Usage,
 };
 pub use entry::{Content, Entries, Entry, Fault};
-pub(crate) use entry::{Ids, fields};
+pub(crate) use entry::{FileForm, Ids};
 pub use id::{Identity, RowId, Settings};
 pub use input::{FileFormat, FileSource, InputFile, Inputs};
 pub use key::RowKey;
 pub use line::{Line, LineFault, Lines};
 pub use merge::{MergeError, Merged, merge};
+pub(crate) use open_ai::{error_body, status};
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
+pub(crate) use parsed::{MAX_PARSED_BYTES, fields};
 pub use reader::{ModelNames, RowReader};
 pub use record::{Description, Record, RecordError, Reuse, num_recorded};
 pub use row::{
