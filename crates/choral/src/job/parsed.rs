@@ -1,5 +1,5 @@
-//! JSON as values, within a bound on the memory that they take: `[[],[],...` takes fifty
-//! times its text.
+//! JSON as values, within a bound on the memory that they take: small objects take fifty
+//! times their text.
 //!
 //! Knows nothing of what the values mean.
 
@@ -10,8 +10,8 @@ use serde_json::{Map, Number, Value};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-/// What the values of a row may take beside their text. A hundred thousand of them fit,
-/// and no chat has so many.
+/// What the values of a row may take beside their text. Fifty thousand messages fit, and
+/// no chat has so many.
 pub(crate) const MAX_PARSED_BYTES: usize = 32 << 20;
 
 /// A value in a list.
