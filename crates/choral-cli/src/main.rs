@@ -3,6 +3,9 @@
 //! `args` turns words into typed options, each file in `cmd` is one command. A
 //! command returns an [`ExitCode`] or an error; this file prints the error.
 
+// What is computed here is shown and reaches no token.
+#![allow(clippy::disallowed_methods)]
+
 mod args;
 mod cmd;
 mod input;
@@ -10,8 +13,10 @@ mod interrupt;
 mod listen;
 mod message;
 mod output;
+mod plot;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -42,7 +47,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let command = Cli::command();
-    let cli = args::normalize::normalize(&command, std::env::args_os())
+    let cli = args::normalize::normalize(&command, words())
         .and_then(|words| args::env::bind(command, &words).try_get_matches_from(words))
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match cli {
@@ -64,6 +69,16 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// The words of the command line. Nobody who types `choral` and nothing else knows what
+/// to ask for yet: on a terminal the demo shows what there is.
+fn words() -> Vec<OsString> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    if words.len() == 1 && cmd::demo::has_terminal() {
+        words.push("demo".into());
+    }
+    words
 }
 
 /// Log lines go to standard error: warnings, or what `RUST_LOG` asks for.

@@ -17,7 +17,7 @@ fn help(words: &[&str]) -> String {
 #[test]
 fn help_says_what_the_options_are() {
     insta::assert_snapshot!("choral", help(&["--help"]));
-    for command in ["generate", "batch", "chat"] {
+    for command in ["generate", "batch", "chat", "bench"] {
         insta::assert_snapshot!(command, help(&[command, "--help"]));
     }
 }

@@ -112,7 +112,7 @@ fn a_job_that_is_killed_fifty_times_ends_like_one_that_is_not() {
         };
         let started = Instant::now();
         while started.elapsed() < patience {
-            let is_ending = ["sorted", "journal.new"]
+            let is_ending = ["journal.sorted", "journal.new"]
                 .iter()
                 .any(|suffix| beside(&killed, &format!(".{suffix}")).exists());
             if is_ending || child.try_wait().expect("a child").is_some() {
@@ -123,14 +123,16 @@ fn a_job_that_is_killed_fifty_times_ends_like_one_that_is_not() {
         }
         let stderr = kill(child);
         num_kills += 1;
-        if let Some(num_found) = num_found(&stderr) {
+        match num_found(&stderr) {
             // Each whole line is kept, so that its row is not computed again; and more
             // lines than there were cannot be.
-            assert_eq!(num_found, num_whole, "{stderr}");
+            Some(num_found) => assert_eq!(num_found, num_whole, "{stderr}"),
+            // It was killed before it said so, or there was nothing to say.
+            None => assert!(num_whole == 0 || stderr.is_empty(), "{stderr}"),
         }
         if num_whole == 2000 {
             // There is nothing left to kill: begin anew.
-            for suffix in ["", ".journal", ".lock", ".sorted", ".journal.new"] {
+            for suffix in ["", ".journal", ".lock", ".journal.sorted", ".journal.new"] {
                 let _ = fs::remove_file(beside(&killed, suffix));
             }
         }
@@ -195,10 +197,17 @@ fn errors_end_a_job_early_if_told_to_and_are_tried_again_if_told_to() {
         let output = folder.path().join(format!("{num_bad}.jsonl"));
         let (code, stderr) = run(&input, &output, &[option, &["--no-reorder"]].concat());
         assert_eq!(code, Some(1), "{stderr}");
-        assert!(stderr.contains("ended because of"), "{stderr}");
+        assert!(stderr.contains("ended because"), "{stderr}");
         let answers = lines(&output);
         let is_bad = |answer: &&Value| !answer["error"].is_null();
         assert_eq!(answers.iter().filter(is_bad).count(), num_bad);
+        // Running it again does not go on one error at a time.
+        let (code, stderr) = run(&input, &output, option);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(
+            stderr.contains(": 0 rows were answered by this run"),
+            "{stderr}"
+        );
         // Without the limit, the job goes on to its end.
         assert_eq!(run(&input, &output, &[]).0, Some(3));
         assert_eq!(lines(&output).len(), 205);
@@ -416,6 +425,22 @@ fn shards_share_out_the_rows_and_merge_to_what_one_job_gives() {
     assert!(!merged.exists());
     let (code, stderr) = merge(&[part(0), part(1), part(0)]);
     assert_eq!(code, Some(1), "{stderr}");
+    // A journal that lacks its end, and a part of another input.
+    let journal = beside(&part(1), ".journal");
+    let whole_journal = fs::read(&journal).expect("readable");
+    fs::write(&journal, &whole_journal[..whole_journal.len() - 280]).expect("writable");
+    let (code, stderr) = merge(&[part(0), part(1), part(2)]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("before its end"), "{stderr}");
+    fs::write(&journal, whole_journal).expect("writable");
+    let shorter = folder.path().join("shorter.jsonl");
+    fs::write(&shorter, rows(100)).expect("writable");
+    let other = folder.path().join("other-1.jsonl");
+    assert_eq!(run(&shorter, &other, &["--shard", "1/3"]).0, Some(3));
+    let (code, stderr) = merge(&[part(0), other, part(2)]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("120 and 100 rows"), "{stderr}");
+    assert!(!merged.exists());
     let (code, stderr) = merge(&[folder.path().join("part-*")]);
     assert_eq!(code, Some(3), "{stderr}");
     assert!(fs::read(&merged).expect("readable") == fs::read(&whole).expect("readable"));
@@ -732,4 +757,41 @@ fn an_answer_may_be_a_file_of_its_own() {
     assert_eq!(names.len(), 2);
     let records = lines(&folder.path().join("answers.records.jsonl"));
     assert_eq!(records.len(), 2);
+}
+
+#[test]
+fn a_pattern_means_the_same_when_the_output_is_among_its_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("a.jsonl"), "{\"prompt\": \"Once\"}\n").expect("writable");
+    let output = folder.path().join("answers.jsonl");
+    for _ in 0..2 {
+        let (code, stderr) = run(&folder.path().join("*.json*"), &output, &[]);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert_eq!(lines(&output).len(), 1);
+    }
+}
+
+#[test]
+fn no_input_is_written_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("answers.jsonl");
+    for suffix in [
+        ".journal",
+        ".journal.new",
+        ".journal.sorted",
+        ".lock",
+        ".new",
+    ] {
+        let input = beside(&output, suffix);
+        fs::write(&input, "{\"prompt\": \"Once\"}\n").expect("writable");
+        let (code, stderr) = run(&input, &output, &["--overwrite"]);
+        assert_eq!(code, Some(1), "{suffix}: {stderr}");
+        assert!(stderr.contains("beside its output"), "{suffix}: {stderr}");
+        assert_eq!(fs::read(&input).expect("there").len(), 19);
+        fs::remove_file(&input).expect("removable");
+    }
+    let input = folder.path().join("rows.jsonl");
+    fs::write(&input, "{\"prompt\": \"Once\"}\n").expect("writable");
+    let (code, stderr) = run(&input, &input, &["--overwrite"]);
+    assert_eq!(code, Some(1), "{stderr}");
 }

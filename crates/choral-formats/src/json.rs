@@ -73,6 +73,22 @@ impl JsonObject {
         }
     }
 
+    /// This object with the fields of `defaults`, a JSON object, that it does not have.
+    /// A field that is `null` stays so: who writes it means it.
+    ///
+    /// # Panics
+    /// If `defaults` is no JSON object. It is not for foreign text.
+    #[must_use]
+    pub fn with_defaults(&self, defaults: &str) -> Self {
+        let defaults: Map<String, Value> =
+            serde_json::from_str(defaults).expect("defaults are a JSON object");
+        let mut completed = self.clone();
+        for (key, value) in defaults {
+            completed.map.entry(key).or_insert(value);
+        }
+        completed
+    }
+
     /// The file, for messages.
     pub fn file(&self) -> &Path {
         &self.file

@@ -15,6 +15,8 @@
 // A kernel's body must be inlined into the function that enables its instruction
 // set (see `isa`), and its indices are the formula's.
 #![allow(clippy::inline_always, clippy::needless_range_loop)]
+// References in tests are the system's functions.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 // Elsewhere nobody makes the proofs of x86-64 features, nor uses what they lead to.
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 

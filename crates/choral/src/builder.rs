@@ -80,10 +80,11 @@ pub struct ModelInfo {
 #[derive(Default)]
 pub struct EngineBuilder {
     path: Option<PathBuf>,
-    numeric: Option<Numeric>,
+    // An embedder reads what it does not leave to `plan`.
+    pub(crate) numeric: Option<Numeric>,
     threads: Option<usize>,
     isa: Option<Isa>,
-    options: PlanOptions,
+    pub(crate) options: PlanOptions,
     prefix_caching: Option<bool>,
     queue_capacity: Option<usize>,
     on_step: Option<OnStep>,
@@ -240,6 +241,11 @@ impl EngineBuilder {
         }
     }
 
+    /// The instruction set of the kernels.
+    pub(crate) fn instruction_set(&self) -> Result<Isa, IsaError> {
+        self.isa.map_or_else(Isa::from_env, Ok)
+    }
+
     fn numeric_for(&self, file: &ModelFile, spec: &DecoderSpec) -> Result<Numeric, ModelError> {
         let default = || Numeric::default_for(file, spec);
         self.numeric.map_or_else(default, Ok)
@@ -317,7 +323,7 @@ impl EngineBuilder {
         let all_threads = self.compute_threads()?;
         let threads = (all_threads / engines).max(1);
         let file = Arc::new(self.open()?);
-        let isa = self.isa.map_or_else(Isa::from_env, Ok)?;
+        let isa = self.instruction_set()?;
 
         let (architecture, hyper) = Hyper::open(&file)?;
         let spec = (architecture.spec)(&hyper)?;

@@ -18,6 +18,8 @@
 //! Reading order for the curious: [`engine`], then [`model`] (what a step computes),
 //! [`sampling`] (how a token is drawn), [`text`] (what a token spells).
 #![forbid(unsafe_code)]
+// References in tests are the system's functions.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 pub mod arch;
 pub mod batch;
@@ -30,6 +32,7 @@ pub mod exec;
 pub mod hub;
 pub mod job;
 mod kv;
+pub mod load;
 pub mod machine;
 pub mod manual;
 pub mod model;
@@ -60,4 +63,6 @@ mod guides {
     struct Embeddings;
     #[doc = include_str!("../../../docs/guides/models.md")]
     struct Models;
+    #[doc = include_str!("../../../docs/guides/measuring.md")]
+    struct Measuring;
 }

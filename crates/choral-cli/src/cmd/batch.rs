@@ -21,12 +21,12 @@ use crate::message::Usage;
 use crate::output::config::Config;
 use crate::output::progress::Progress;
 use crate::{EXIT_INTERRUPTED, NOTES};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use chat::{Chat, ChatRows};
 use choral::job::table::CsvOptions;
 use choral::job::{
-    EngineRunner, FileFormat, InputFormat, Inputs, Job, JobLimits, JobSummary, ModelNames, Order,
-    PromptTemplate, Row, RowCode, RowReader, Shard, Stop,
+    Counter, EngineRunner, FileFormat, InputFormat, Inputs, Job, JobLimits, JobSummary, ModelNames,
+    Order, PromptTemplate, RecordError, Row, RowCode, RowReader, Shard, Stop,
 };
 use choral::sampling::fresh_seed;
 use clap::ValueEnum;
@@ -194,7 +194,7 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     args.sampling.check(args.parallel.unwrap_or(1))?;
     args.template.check()?;
-    let paths = files::expand(&args.input)?;
+    let paths = files::expand(&args.input, &args.output)?;
     let template = args.prompt_template()?;
     let target = Target::new(&args.output, args.output_format)?;
     if !args.dry_run {
@@ -222,8 +222,13 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     if let Some(template) = template {
         reader = reader.with_template(template);
     }
-    let rows = args.rows(reader, chat.rows(), facts.is_format_guessed);
     if args.dry_run {
+        let rows = args.rows(
+            reader,
+            chat.rows(),
+            facts.is_format_guessed,
+            Counter::default(),
+        );
         let mut runner = EngineRunner {
             engine: &engine,
             render: &mut |input| chat.render(input),
@@ -234,17 +239,18 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         return dry_run::run(&target, rows, &mut runner);
     }
     let has_limit = params.max_tokens.is_some();
-    let (answers, seed) = if files::is_stream(&args.output) {
+    let (answers, seed, counter) = if files::is_stream(&args.output) {
         let output = files::Output::open(&args.output, args.overwrite)?;
         // A bar would be drawn over the answers.
         facts.is_quiet |= output.is_terminal;
         let seed = given_seed.unwrap_or_else(fresh_seed);
-        (sink::Place::Stream(output.writer), seed)
+        (sink::Place::Stream(output.writer), seed, Counter::default())
     } else {
         let job = settings::describe(&args, &paths, info)?;
         let record = args.open_record(&target, job, given_seed)?;
         let seed = record.seed();
-        (sink::Place::Record(Box::new(record)), seed)
+        let counter = record.counter();
+        (sink::Place::Record(Box::new(record)), seed, counter)
     };
     if args.verbose {
         let config = Config::new(info, &params).with_adapters(&adapters);
@@ -260,6 +266,7 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         engine.max_model_len(),
     );
 
+    let rows = args.rows(reader, chat.rows(), facts.is_format_guessed, counter);
     let mut limits = JobLimits::for_sequences(info.plan.max_num_seqs);
     if args.no_reorder {
         limits.max_group = 1;
@@ -286,15 +293,9 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     drop(guard);
     let is_record = matches!(order, Order::Completion);
     let finished = answers.finish(outcome.as_ref().ok(), seed);
-    let summary = outcome.map_err(|error| {
-        let error = anyhow::Error::from(error);
-        if is_record {
-            error.context("the job is not done; what is done is kept, and the same command goes on")
-        } else {
-            error
-        }
-    })?;
-    finished.context("cannot finish the output; the same command tries again")?;
+    let summary = outcome.map_err(|error| explained(error.into(), is_record))?;
+    finished.map_err(|error| explained(error.into(), is_record))?;
+    answers.tell_what_is_left_out();
     if !summary.is_stopped && !summary.is_aborted {
         // A shard has not all of their rows.
         let is_whole = facts.is_parquet && args.shard.is_none();
@@ -352,11 +353,15 @@ impl Args {
         reader: RowReader<Inputs>,
         to_chat: ChatRows,
         is_format_guessed: bool,
+        counter: Counter,
     ) -> impl Iterator<Item = io::Result<Row>> + Send + 'static {
         let shard = self.shard;
-        let is_ours = move |row: &io::Result<Row>| match (row, shard) {
-            (Ok(row), Some(shard)) => shard.has(&row.head.key()),
-            _ => true,
+        let is_ours = move |row: &io::Result<Row>| {
+            let Ok(row) = row else {
+                return true;
+            };
+            counter.count(row);
+            shard.is_none_or(|shard| shard.has(&row.head.key()))
         };
         reader.filter(is_ours).map(move |row| {
             let mut row = row?;
@@ -391,7 +396,7 @@ impl Args {
         job: choral::job::Description,
         seed: Option<u64>,
     ) -> Result<choral::job::Record> {
-        use choral::job::{Record, RecordError, Reuse};
+        use choral::job::{Record, Reuse};
         let reuse = Reuse {
             overwrite: self.overwrite,
             changed: self.resume,
@@ -413,9 +418,40 @@ impl Args {
         if record.num_found() > 0 && !self.quiet {
             tell(&format!("{} answers are there already", record.num_found()));
         }
+        if record.num_damaged() > 0 {
+            tell(&format!(
+                "{} answers are not what was written, and are computed again",
+                record.num_damaged()
+            ));
+        }
+        if record.is_output_gone() {
+            tell("the journal's output is gone: all rows are computed again");
+        }
         Ok(record)
     }
 }
+
+/// Why a job ended before its rows did, and what there is to do.
+fn explained(error: anyhow::Error, is_record: bool) -> anyhow::Error {
+    // It is wrapped in errors of the system's, and of the job's.
+    let of_record = error.chain().find_map(|cause| {
+        let cause = cause.downcast_ref::<io::Error>()?;
+        cause.get_ref()?.downcast_ref::<RecordError>()
+    });
+    match of_record {
+        Some(what @ (RecordError::Finished { .. } | RecordError::Surplus { .. })) => {
+            anyhow::anyhow!(
+                "{what}: --resume computes what was changed and leaves out what is gone, \
+                 --overwrite begins anew"
+            )
+        }
+        _ if is_record => error.context(GOES_ON),
+        _ => error,
+    }
+}
+
+/// What holds for every job with a record.
+const GOES_ON: &str = "the job is not done; what is done is kept, and the same command goes on";
 
 fn finish(summary: &JobSummary, num_blank_lines: u64, is_record: bool, is_quiet: bool) -> ExitCode {
     if num_blank_lines > 0 && !is_quiet {
@@ -426,15 +462,24 @@ fn finish(summary: &JobSummary, num_blank_lines: u64, is_record: bool, is_quiet:
     } else {
         ""
     };
-    let num_there = summary.num_handed_out + summary.num_kept;
+    let there = if is_record {
+        format!("{} rows were answered by this run", summary.num_handed_out)
+    } else {
+        format!("the output has {} rows", summary.num_handed_out)
+    };
     if summary.is_stopped {
         tell(&format!(
-            "interrupted: the output has {num_there} rows, further ones were not answered{go_on}"
+            "interrupted: {there}, further ones were not{go_on}"
         ));
         ExitCode::from(EXIT_INTERRUPTED)
     } else if summary.is_aborted {
+        let again = if is_record {
+            "; the same command ends likewise, unless rows are mended or tried again (--retry-errors)"
+        } else {
+            ""
+        };
         tell(&format!(
-            "ended because of {} rows in error: the output has {num_there} rows{go_on}",
+            "ended because {} rows are in error: {there}{again}",
             summary.num_failed
         ));
         ExitCode::FAILURE

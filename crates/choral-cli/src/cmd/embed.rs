@@ -18,6 +18,7 @@ use choral::job::{InputFormat, JobSummary, RowCode, RowHead};
 use choral::model::Numeric;
 use clap::ValueEnum;
 use sink::Sink;
+use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -174,6 +175,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         embedder: &mut embedder,
         one_vector_a_row: is_array,
         max_errors: None,
+        num_failed_before: &Cell::new(0),
         stop: &stop,
     };
     let outcome = job.run(rows.by_ref(), &mut |answers, summary| {

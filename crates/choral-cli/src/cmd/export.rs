@@ -132,14 +132,14 @@ fn told(summary: &ExportSummary, format: ExportFormat) -> String {
         ExportFormat::Folder => "files",
         _ => "rows",
     };
-    let mut text = format!(
-        "{} records, {} {unit} written",
+    let failed = match summary.num_failed {
+        0 => String::new(),
+        num_failed => format!(", {num_failed} records in error"),
+    };
+    format!(
+        "{} records, {} {unit} written{failed}",
         summary.num_records, summary.num_written
-    );
-    if summary.num_failed > 0 {
-        text.push_str(&format!(", {} records in error", summary.num_failed));
-    }
-    text
+    )
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {

@@ -32,7 +32,7 @@ pub(crate) struct Args {
 
 /// Does it.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let mut parts = files::expand(&args.parts)?;
+    let mut parts = files::expand(&args.parts, &args.output)?;
     // A pattern may match the journals too.
     parts.retain(|path| {
         path.extension()
@@ -42,6 +42,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bail!("the merged answers are written to a file, which appears when it is complete");
     }
     for part in &parts {
+        files::check_side_files(&args.output, part)?;
+        for beside in choral::job::side_files(part) {
+            if files::is_same_file(&beside, &args.output) {
+                bail!(
+                    "the output `{}` belongs to the part `{}`",
+                    args.output.display(),
+                    part.display()
+                );
+            }
+        }
         files::check_output(&args.output, part, args.overwrite)?;
     }
     let merged = merge(&parts, &args.output)?;

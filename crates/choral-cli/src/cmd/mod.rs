@@ -3,7 +3,9 @@
 mod batch;
 mod bench;
 mod chat;
+mod compare;
 mod debug;
+pub(crate) mod demo;
 mod detokenize;
 mod embed;
 mod export;
@@ -13,6 +15,7 @@ mod jsonl;
 mod merge;
 mod model_file;
 mod plan;
+mod prompts;
 mod quantize;
 mod score;
 mod template;
@@ -31,6 +34,7 @@ pub(crate) enum Command {
     Merge(merge::Args),
     Export(export::Args),
     Chat(chat::Args),
+    Compare(compare::Args),
     Embed(embed::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
@@ -40,6 +44,7 @@ pub(crate) enum Command {
     Plan(plan::Args),
     Quantize(quantize::Args),
     Bench(bench::Args),
+    Demo(demo::Args),
     Debug(debug::Args),
 }
 
@@ -51,6 +56,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Merge(args) => merge::run(&args),
         Command::Export(args) => export::run(args),
         Command::Chat(args) => chat::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Embed(args) => embed::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Detokenize(args) => detokenize::run(args),
@@ -60,6 +66,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Plan(args) => plan::run(args),
         Command::Quantize(args) => quantize::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Demo(args) => demo::run(args),
         Command::Debug(args) => debug::run(args),
     }
 }

@@ -1,6 +1,7 @@
 //! Text for terminals. What a model writes is foreign, and a terminal obeys.
 
 use std::borrow::Cow;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// `text` without what a terminal would obey: control characters other than line
 /// feeds and tabs show as U+FFFD.
@@ -22,9 +23,34 @@ pub(crate) fn shown(text: &str, to_terminal: bool) -> Cow<'_, str> {
     }
 }
 
+/// Lines of at most `width` columns, broken between words where there are such.
+pub(crate) fn wrap_words(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let mut line = String::new();
+        for (nth, word) in paragraph.replace('\t', " ").split(' ').enumerate() {
+            let space = usize::from(nth > 0);
+            if line.width() + space + word.width() > width && !line.is_empty() {
+                lines.push(std::mem::take(&mut line));
+            } else if space > 0 {
+                line.push(' ');
+            }
+            for c in word.chars() {
+                // A word that is wider than a line.
+                if line.width() + c.width().unwrap_or(0) > width && !line.is_empty() {
+                    lines.push(std::mem::take(&mut line));
+                }
+                line.push(c);
+            }
+        }
+        lines.push(line);
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{harmless, shown};
+    use super::{harmless, shown, wrap_words};
 
     #[test]
     fn a_terminal_gets_no_escape_sequences() {
@@ -33,5 +59,15 @@ mod tests {
             "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\n\td"
         );
         assert_eq!(shown("\x1b[1m", false), "\x1b[1m");
+    }
+
+    #[test]
+    fn text_is_broken_between_words_and_inside_of_long_ones() {
+        assert_eq!(wrap_words("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(wrap_words("abcdef g", 3), ["abc", "def", "g"]);
+        assert_eq!(wrap_words("a\n\nb", 9), ["a", "", "b"]);
+        assert_eq!(wrap_words("日本語", 4), ["日本", "語"]);
+        assert_eq!(wrap_words("", 4), [""]);
+        assert_eq!(wrap_words("  if a:\n b", 9), ["  if a:", " b"]);
     }
 }

@@ -1,5 +1,8 @@
 //! `choral debug score` and `choral score`.
 
+// What is compared here is rounded before it is shown.
+#![allow(clippy::disallowed_methods)]
+
 use super::{choral, floats, golden, lines};
 use serde_json::{Value, json};
 

@@ -26,6 +26,16 @@ fn fields_convert_to_what_they_are() {
 }
 
 #[test]
+fn defaults_fill_what_is_not_there_and_leave_null() {
+    let config = parse(r#"{"n": 1, "window": null}"#);
+    let completed = config.with_defaults(r#"{"n": 2, "window": 4096, "eps": 1e-5}"#);
+    assert_eq!(completed.u32("n").unwrap(), Some(1));
+    assert_eq!(completed.u32("window").unwrap(), None);
+    assert_eq!(completed.f32("eps").unwrap(), Some(1e-5));
+    assert_eq!(config.f32("eps").unwrap(), None);
+}
+
+#[test]
 fn null_is_absent_where_absence_is_allowed() {
     let config = parse(r#"{"head_dim": null}"#);
     assert_eq!(config.u32("head_dim").unwrap(), None);

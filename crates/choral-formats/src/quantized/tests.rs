@@ -165,6 +165,11 @@ fn settings_that_cannot_be_read_are_refused_by_name() {
             "field `quantization_config.format`: expected float-quantized, found pack-quantized",
         ),
         (
+            r#"{"quant_method":"compressed-tensors","format":"float-quantized",
+                "transform_config":{"config_groups":{"R1":{"type":"hadamard"}}}}"#,
+            "field `quantization_config.transform_config`: expected none, found rotations",
+        ),
+        (
             r#"{"quant_method":"gptq","bits":5,"group_size":32}"#,
             "field `quantization_config.bits`: expected 2, 3, 4 or 8, found 5",
         ),

@@ -19,6 +19,7 @@
 
 mod kernel;
 mod kv_type;
+mod lines;
 mod memory;
 mod rows;
 mod store;

@@ -68,12 +68,14 @@ pub(crate) trait Int8: Copy {
     /// Adds the dot product of each lane's bytes, all below 128, with `a`.
     fn dot_small(self, acc: Self::I, w: Self::B, a: Self::A) -> Self::I;
 
-    /// Signed bytes (none is -128) in the form that [`dot_signed`](Self::dot_signed) takes.
+    /// Signed bytes, -128 among them, in the form that
+    /// [`dot_signed`](Self::dot_signed) takes.
     fn signed(self, w: Self::B) -> Self::B;
     /// What sums of signed dot products start from: minus the sum of all `a` that they
     /// will be taken with times `2^SIGNED_START`, or 0 if that is `None`.
     const SIGNED_START: Option<u32>;
-    /// Adds the dot product of each lane's bytes, from [`signed`](Self::signed), with `a`.
+    /// Adds the dot product of each lane's bytes, from [`signed`](Self::signed), with `a`,
+    /// of which none is -128.
     fn dot_signed(self, acc: Self::I, w: Self::B, a: Self::A) -> Self::I;
 
     /// Exact below 2^24.

@@ -234,3 +234,77 @@ fn codes_become_the_floats_that_they_stand_for() {
         }
     }
 }
+
+/// Dot products of four weights with four activations, in every lane.
+struct Dots<'a> {
+    weights: &'a [u8; BYTES],
+    activations: &'a [[u8; BYTES]],
+    sums: &'a mut Vec<[f32; LANES]>,
+}
+
+impl Int8Kernel for Dots<'_> {
+    #[inline(always)]
+    fn run<I: Int8>(self, int8: I) {
+        let f = int8.float();
+        let w = int8.signed(int8.load(self.weights));
+        for line in self.activations {
+            let word = [line[0], line[1], line[2], line[3]].map(|byte| byte as i8);
+            let sum: i32 = word.iter().map(|&a| i32::from(a)).sum();
+            let start = I::SIGNED_START.map_or(0, |power| -sum << power);
+            // SAFETY: there is one line.
+            let a = unsafe { int8.activations::<0, 0>(std::slice::from_ref(line).as_ptr()) };
+            let sums = int8.dot_signed(int8.splat(start), w, a);
+            let mut out = [0.0; LANES];
+            f.store(int8.to_float(sums), &mut out);
+            self.sums.push(out);
+        }
+    }
+}
+
+/// 8-bit GPTQ and `Q8_0` files may hold -128; activations never are.
+#[test]
+fn weights_of_minus_128_are_summed_exactly_on_every_instruction_set() {
+    // Of -128 in every place, in some, and beside the largest.
+    let quads: [[i8; 4]; LANES] = std::array::from_fn(|lane| {
+        std::array::from_fn(|i| match (lane >> i & 1, lane % 3) {
+            (1, _) => -128,
+            (_, 0) => 127,
+            (_, 1) => -127,
+            _ => lane as i8,
+        })
+    });
+    let mut weights = [0; BYTES];
+    for (bytes, quad) in weights.as_chunks_mut::<4>().0.iter_mut().zip(quads) {
+        *bytes = quad.map(|w| w as u8);
+    }
+    let words: [[i8; 4]; 7] = [
+        [127; 4],
+        [-127; 4],
+        [127, -127, 127, -127],
+        [-127, -127, 127, 127],
+        [0, 1, -1, 64],
+        [-127, 0, 127, 3],
+        [1; 4],
+    ];
+    let lines: Vec<[u8; BYTES]> = words
+        .iter()
+        .map(|word| std::array::from_fn(|i| word[i % 4] as u8))
+        .collect();
+    for isa in Isa::available() {
+        let mut sums = Vec::new();
+        isa.run_int8(Dots {
+            weights: &weights,
+            activations: &lines,
+            sums: &mut sums,
+        });
+        assert_eq!(sums.len(), words.len());
+        for (word, sums) in words.iter().zip(sums) {
+            for (quad, sum) in quads.iter().zip(sums) {
+                let exact: i32 = (0..4)
+                    .map(|i| i32::from(quad[i]) * i32::from(word[i]))
+                    .sum();
+                assert_eq!(sum, exact as f32, "{quad:?} {word:?} {}", isa.name());
+            }
+        }
+    }
+}

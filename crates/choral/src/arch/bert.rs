@@ -34,6 +34,7 @@ pub(super) static BERT: EncoderFamily = EncoderFamily {
             (Role::PostFfnNorm, "bert.encoder.layer.{l}.output.LayerNorm"),
         ],
     },
+    hf_defaults: r#"{"layer_norm_eps": 1e-12}"#,
     spec: EncoderSpec::read,
 };
 
@@ -73,6 +74,7 @@ pub(super) static ROBERTA: EncoderFamily = EncoderFamily {
             ),
         ],
     },
+    hf_defaults: r#"{"layer_norm_eps": 1e-12, "pad_token_id": 1}"#,
     spec: roberta,
 };
 
@@ -85,8 +87,9 @@ const GGUF: &[(Role, &str)] = &[
 fn roberta(hyper: &Hyper<'_>) -> Result<EncoderSpec, ModelError> {
     const POSITIONS: Key = Key::hf("max_position_embeddings");
     let mut spec = EncoderSpec::read(hyper)?;
-    // Positions count from the one behind the padding token's (1 unless said).
-    let first = hyper.hf_usize("pad_token_id")?.unwrap_or(1) + 1;
+    // Positions count from the one behind the padding token's.
+    let pad = Key::hf("pad_token_id");
+    let first = hyper.bounded(pad, 0..=spec.max_context)? + 1;
     if first >= spec.max_context {
         let expected = format!("more than the {first} positions before the first");
         return Err(hyper.invalid(POSITIONS, expected, spec.max_context));

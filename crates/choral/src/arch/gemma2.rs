@@ -11,6 +11,17 @@ pub(super) static GEMMA2: Architecture = Architecture {
     hf: &["Gemma2ForCausalLM"],
     gguf: &["gemma2"],
     hf_names: NAMES,
+    hf_defaults: r#"{
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": true,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 4096,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0
+    }"#,
     spec,
     ..Architecture::BASE
 };
@@ -26,20 +37,12 @@ pub(super) const NAMES: &[(Role, &str)] = &[
 fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
     const WINDOW: Key = Key::new("sliding_window", "attention.sliding_window");
     let mut spec = gemma(hyper, 46)?;
-    // Files without these keys mean the published models, as llama.cpp and the class's
-    // defaults in transformers do; `null` in a config means none.
-    let is_silent = |key| hyper.is_gguf() || !hyper.hf_has(key);
     let mut window = hyper.usize(WINDOW)?;
-    if window.is_none() && is_silent("sliding_window") {
-        window = Some(4096);
-    }
-    for (cap, key, published) in [
-        (&mut spec.attention.softcap, "attn_logit_softcapping", 50.0),
-        (&mut spec.logit_softcap, "final_logit_softcapping", 30.0),
-    ] {
-        if cap.is_none() && is_silent(key) {
-            *cap = Some(published);
-        }
+    if hyper.is_gguf() {
+        // Files without these keys mean the published models, as they do in llama.cpp.
+        window = window.or(Some(4096));
+        spec.attention.softcap = spec.attention.softcap.or(Some(50.0));
+        spec.logit_softcap = spec.logit_softcap.or(Some(30.0));
     }
     spec.set_windows(hyper.windows(spec.num_layers, window, |layer| layer % 2 == 0)?);
     Ok(spec)

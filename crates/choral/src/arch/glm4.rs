@@ -9,6 +9,7 @@ pub(super) static GLM4: Architecture = Architecture {
     hf: &["Glm4ForCausalLM"],
     gguf: &["glm4"],
     hf_names: &[(Role::PostFfnNorm, "model.layers.{l}.post_mlp_layernorm")],
+    hf_defaults: glm::DEFAULTS,
     spec,
     ..Architecture::BASE
 };

@@ -20,6 +20,7 @@ pub(super) static GPT2: Architecture = Architecture {
         (Role::FfnUp, "transformer.h.{l}.mlp.c_fc"),
         (Role::FfnDown, "transformer.h.{l}.mlp.c_proj"),
     ],
+    hf_defaults: r#"{"layer_norm_epsilon": 1e-5, "tie_word_embeddings": true, "n_inner": null}"#,
     spec,
     ..Architecture::BASE
 };
@@ -29,6 +30,7 @@ const KEYS: Keys = Keys {
     layers: Key::new("n_layer", "block_count"),
     heads: Key::new("n_head", "attention.head_count"),
     ffn: Key::new("n_inner", "feed_forward_length"),
+    ffn_widths: Some(4),
     context: Key::new("n_positions", "context_length"),
     eps: Key::new("layer_norm_epsilon", "attention.layer_norm_epsilon"),
     ..Keys::LLAMA

@@ -8,6 +8,11 @@ pub(super) static GRANITE: Architecture = Architecture {
     name: "granite",
     hf: &["GraniteForCausalLM"],
     gguf: &["granite"],
+    hf_defaults: r#"{
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": false,
+        "attention_multiplier": 1.0
+    }"#,
     spec,
     ..Architecture::BASE
 };
@@ -22,7 +27,11 @@ fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
     let one = |x: Option<f32>| x.unwrap_or(1.0);
     spec.embedding_scale = one(number("embedding_multiplier", "embedding_scale")?);
     spec.residual_scale = one(number("residual_multiplier", "residual_scale")?);
-    spec.logit_scale = 1.0 / one(number("logits_scaling", "logit_scale")?);
+    let logits = Key::new("logits_scaling", "logit_scale");
+    spec.logit_scale = match hyper.positive(logits)? {
+        None if hyper.is_gguf() => return Err(hyper.missing(logits)),
+        scale => 1.0 / one(scale),
+    };
     if let Some(scale) = number("attention_multiplier", "attention.scale")? {
         spec.attention.scale = scale;
     }

@@ -2,13 +2,14 @@
 //! Source: Hugging Face `modeling_llama.py`; llama.cpp's `llama` architecture,
 //! which also holds Mistral and Mixtral and stores Q and K for interleaved rotation.
 
-use super::Architecture;
-use crate::model::{DecoderSpec, ExpertKeys, Hyper, ModelError, Scheme, Stored};
+use super::{Architecture, mixtral};
+use crate::model::{DecoderSpec, Hyper, ModelError, Scheme, Stored};
 
 pub(super) static LLAMA: Architecture = Architecture {
     name: "llama",
     hf: &["LlamaForCausalLM"],
     gguf: &["llama"],
+    hf_defaults: r#"{"rms_norm_eps": 1e-6, "tie_word_embeddings": false}"#,
     spec,
     ..Architecture::BASE
 };
@@ -22,7 +23,7 @@ fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {
     spec.ffn_bias = bias("mlp_bias")?;
     spec.set_windows(hyper.gguf_window(spec.num_layers)?);
     if hyper.is_gguf() {
-        let moe = hyper.experts(&ExpertKeys::counted_as("num_local_experts"))?;
+        let moe = hyper.experts(&mixtral::EXPERTS)?;
         spec.set_experts(moe, |_| true);
     }
     Ok(spec)

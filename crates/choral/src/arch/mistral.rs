@@ -7,6 +7,12 @@ use crate::model::{DecoderSpec, Hyper, ModelError};
 pub(super) static MISTRAL: Architecture = Architecture {
     name: "mistral",
     hf: &["MistralForCausalLM"],
+    hf_defaults: r#"{
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": false,
+        "num_key_value_heads": 8,
+        "sliding_window": 4096
+    }"#,
     spec,
     ..Architecture::BASE
 };

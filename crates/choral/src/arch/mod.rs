@@ -41,6 +41,9 @@ pub struct Architecture {
     pub hf_names: &'static [(Role, &'static str)],
     /// The same for GGUF files.
     pub gguf_names: &'static [(Role, &'static str)],
+    /// What the class in transformers takes where a `config.json` is silent, as a
+    /// `config.json` would say it. Sizes are not among it: a file must state them.
+    pub hf_defaults: &'static str,
     /// Reads the configuration.
     pub spec: fn(&Hyper<'_>) -> Result<DecoderSpec, ModelError>,
 }
@@ -53,6 +56,7 @@ impl Architecture {
         gguf: &[],
         hf_names: &[],
         gguf_names: &[],
+        hf_defaults: "{}",
         spec: DecoderSpec::standard,
     };
 
@@ -76,6 +80,8 @@ pub struct EncoderFamily {
     pub gguf: &'static [&'static str],
     /// What its files call tensors.
     pub names: Names,
+    /// See [`Architecture::hf_defaults`].
+    pub hf_defaults: &'static str,
     /// Reads the configuration.
     pub spec: fn(&Hyper<'_>) -> Result<EncoderSpec, ModelError>,
 }

@@ -9,6 +9,11 @@ pub(super) static PHI3: Architecture = Architecture {
     name: "phi3",
     hf: &["Phi3ForCausalLM"],
     gguf: &["phi3"],
+    hf_defaults: r#"{
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": false,
+        "original_max_position_embeddings": 4096
+    }"#,
     spec,
     ..Architecture::BASE
 };

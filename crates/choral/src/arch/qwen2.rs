@@ -8,6 +8,13 @@ pub(super) static QWEN2: Architecture = Architecture {
     name: "qwen2",
     hf: &["Qwen2ForCausalLM"],
     gguf: &["qwen2"],
+    hf_defaults: r#"{
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": false,
+        "num_key_value_heads": 32,
+        "sliding_window": 4096,
+        "max_window_layers": 28
+    }"#,
     spec,
     ..Architecture::BASE
 };

@@ -9,6 +9,13 @@ pub(super) static SMOLLM3: Architecture = Architecture {
     name: "smollm3",
     hf: &["SmolLM3ForCausalLM"],
     gguf: &["smollm3"],
+    hf_defaults: r#"{
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": true,
+        "num_key_value_heads": 4,
+        "rope_theta": 2e6,
+        "no_rope_layer_interval": 4
+    }"#,
     spec,
     ..Architecture::BASE
 };

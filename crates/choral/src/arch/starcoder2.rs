@@ -12,6 +12,11 @@ pub(super) static STARCODER2: Architecture = Architecture {
         (Role::FfnUp, "model.layers.{l}.mlp.c_fc"),
         (Role::FfnDown, "model.layers.{l}.mlp.c_proj"),
     ],
+    hf_defaults: r#"{
+        "norm_epsilon": 1e-5,
+        "tie_word_embeddings": true,
+        "num_key_value_heads": 2
+    }"#,
     spec,
     ..Architecture::BASE
 };

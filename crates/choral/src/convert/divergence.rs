@@ -155,7 +155,7 @@ impl Sums {
         let kl: f64 = a
             .iter()
             .zip(b)
-            .map(|(&a, &b)| log_p(a).exp() * (log_p(a) - log_q(b)))
+            .map(|(&a, &b)| libm::exp(log_p(a)) * (log_p(a) - log_q(b)))
             // A token that is impossible for the source does not count.
             .filter(|term| !term.is_nan())
             .sum();
@@ -173,8 +173,8 @@ impl Sums {
         let n = self.tokens as f64;
         Divergence {
             tokens: self.tokens,
-            source_perplexity: (self.source / n).exp(),
-            result_perplexity: (self.result / n).exp(),
+            source_perplexity: libm::exp(self.source / n),
+            result_perplexity: libm::exp(self.result / n),
             mean_kl: self.kl / n,
             max_kl: self.max_kl,
             same_top: self.same_top as f64 / n,
@@ -185,8 +185,8 @@ impl Sums {
 fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let max = f64::from(max);
-    let sum: f64 = logits.iter().map(|&x| (f64::from(x) - max).exp()).sum();
-    max + sum.ln()
+    let sum: f64 = logits.iter().map(|&x| libm::exp(f64::from(x) - max)).sum();
+    max + libm::log(sum)
 }
 
 fn argmax(logits: &[f32]) -> Option<usize> {

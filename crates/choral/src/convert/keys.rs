@@ -11,6 +11,8 @@ use choral_formats::{FromJson, HfDir, JsonObject};
 /// Where settings come from and go to.
 pub(super) struct Keys<'a> {
     pub(super) folder: &'a HfDir,
+    /// `config.json`, and where it is silent what the family's class takes.
+    pub(super) config: JsonObject,
     pub(super) family: &'static Family,
     pub(super) writer: Writer<'static>,
     /// Remarks for whoever converts.
@@ -26,7 +28,7 @@ const FEED_FORWARD: &[&str] = &["intermediate_size", "n_inner"];
 
 impl Keys<'_> {
     pub(super) fn config(&self) -> &JsonObject {
-        &self.folder.config
+        &self.config
     }
 
     pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) {
@@ -80,6 +82,19 @@ impl Keys<'_> {
         Ok(())
     }
 
+    /// What the file calls the number of its experts, or where it is silent, its class.
+    pub(super) fn experts_name(&self) -> Option<&'static str> {
+        let names = ["num_local_experts", "num_experts"];
+        let in_file = names.into_iter().find(|key| self.folder.config.has(key));
+        in_file.or_else(|| names.into_iter().find(|key| self.config.has(key)))
+    }
+
+    /// How many experts there are.
+    pub(super) fn experts(&mut self) -> Result<(), ConvertError> {
+        let name = self.experts_name().unwrap_or("num_experts");
+        self.count(name, "expert_count")
+    }
+
     /// A count that must be there.
     pub(super) fn count(&mut self, hf: &str, gguf: &str) -> Result<(), ConvertError> {
         let count = self.required_u32(hf)?;
@@ -129,7 +144,7 @@ impl Keys<'_> {
         epsilon: &str,
     ) -> Result<(), ConvertError> {
         self.sizes()?;
-        let eps: f32 = self.config().optional(epsilon)?.unwrap_or(1e-5);
+        let eps: f32 = self.config().required(epsilon)?;
         self.set("attention.layer_norm_epsilon", eps);
         self.activation(activation, &["gelu_new", "gelu_pytorch_tanh", "gelu_fast"])
     }
@@ -147,7 +162,7 @@ impl Keys<'_> {
             self.head_dim()?
         };
         let key = "query_pre_attn_scalar";
-        let scalar: f64 = self.config().optional(key)?.unwrap_or(256.0);
+        let scalar: f64 = self.config().required(key)?;
         if scalar != f64::from(implied) {
             return Err(self.inexpressible(key, scalar));
         }
@@ -206,7 +221,7 @@ impl Keys<'_> {
     }
 
     fn rms_epsilon(&mut self) -> Result<(), ConvertError> {
-        let eps: f32 = self.config().optional("rms_norm_eps")?.unwrap_or(1e-6);
+        let eps: f32 = self.config().required("rms_norm_eps")?;
         self.set("attention.layer_norm_rms_epsilon", eps);
         Ok(())
     }

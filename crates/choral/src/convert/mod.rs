@@ -24,6 +24,7 @@ pub use divergence::{Divergence, DivergenceError, divergence};
 pub use error::ConvertError;
 pub use mixture::{Choice, Mixture};
 
+use crate::arch;
 use choral_formats::gguf::Writer;
 use choral_formats::{Dtype, Gguf, HfDir, ModelFile, TensorInfo, TensorSource, dequant, quantize};
 use family::{Change, Family};
@@ -136,8 +137,10 @@ impl<'a> Plan<'a> {
         }
         let classes: Vec<&str> = config.required("architectures")?;
         let family = family::of(&classes)?;
+        let class = classes.iter().find_map(|class| arch::by_hf(class));
         let mut keys = Keys {
             folder,
+            config: config.with_defaults(class.map_or("{}", |class| class.hf_defaults)),
             family,
             writer: Writer::new(),
             notes: Vec::new(),
@@ -220,9 +223,10 @@ fn tensors_of(
     keys: &Keys<'_>,
 ) -> Result<Vec<PlannedTensor>, ConvertError> {
     let head_dim = keys.head_dim()? as usize;
-    // As the engine has it: families differ in what is meant where nothing is said.
-    let stated: Option<bool> = folder.config.optional("tie_word_embeddings")?;
-    let tied = stated.unwrap_or_else(|| folder.tensor("lm_head.weight").is_none());
+    let tied = keys
+        .config
+        .optional("tie_word_embeddings")?
+        .unwrap_or(false);
     let mut found = Found::new();
     for info in folder.infos() {
         let Some((named, rule)) = family.rule(&info.name) else {
@@ -239,7 +243,7 @@ fn tensors_of(
         let entry = found.entry(name).or_insert((rule.change, BTreeMap::new()));
         entry.1.insert(named.expert, info);
     }
-    check_complete(folder, family, &found, keys.layers()? as usize, tied)?;
+    check_complete(keys, &found, tied)?;
     let planned = found
         .into_iter()
         .map(|(name, (change, parts))| planned(name, change, &parts, head_dim));
@@ -247,17 +251,12 @@ fn tensors_of(
 }
 
 /// What every layer, and every expert, must have.
-fn check_complete(
-    folder: &HfDir,
-    family: &Family,
-    found: &Found<'_>,
-    layers: usize,
-    tied: bool,
-) -> Result<(), ConvertError> {
-    let config = &folder.config;
-    let experts = match config.optional("num_local_experts")? {
-        Some(experts) => experts,
-        None => config.optional("num_experts")?.unwrap_or(0usize),
+fn check_complete(keys: &Keys<'_>, found: &Found<'_>, tied: bool) -> Result<(), ConvertError> {
+    let (folder, family, config) = (keys.folder, keys.family, &keys.config);
+    let layers = keys.layers()? as usize;
+    let experts = match keys.experts_name() {
+        Some(name) => config.required(name)?,
+        None => 0,
     };
     for rule in family.rules() {
         let output = rule.gguf == "output" && !tied;

@@ -5,10 +5,9 @@
 
 use super::ConvertError;
 use super::keys::Keys;
+use crate::model::rope_config::{self, Layers, Spelled};
 use choral_formats::{Dtype, JsonObject, TensorInfo};
 use std::f64::consts::TAU;
-
-const ORIGINAL: &str = "original_max_position_embeddings";
 
 impl Keys<'_> {
     /// Rotary embedding, in the older spelling (`rope_theta`, `rope_scaling`) or the
@@ -25,16 +24,12 @@ impl Keys<'_> {
 
     fn rope_of(&mut self, may_be_long: bool) -> Result<(), ConvertError> {
         let config = self.config().clone();
-        let newer = config.object("rope_parameters")?;
-        let mut theta: Option<f32> = config.optional("rope_theta")?;
-        let mut share: Option<f64> = config.optional("partial_rotary_factor")?;
-        if let Some(parameters) = &newer {
-            theta = parameters.optional("rope_theta")?.or(theta);
-            share = parameters.optional("partial_rotary_factor")?.or(share);
-        }
-        let theta = theta.unwrap_or(10_000.0);
-        self.set("rope.freq_base", theta);
-        let share = share.unwrap_or(1.0);
+        let Spelled {
+            theta,
+            share,
+            scaling,
+        } = rope_config::spelled(&config, Layers::Main)?;
+        self.set("rope.freq_base", theta as f32);
         if !(0.0..=1.0).contains(&share) {
             let expected = "a share of the head, up to 1";
             let error = config.invalid("partial_rotary_factor", expected, share);
@@ -42,18 +37,10 @@ impl Keys<'_> {
         }
         let rotated = (f64::from(self.head_dim()?) * share) as u32;
         self.set("rope.dimension_count", rotated);
-        let scaling = match newer {
-            Some(parameters) => Some(parameters),
-            None => config.object("rope_scaling")?,
-        };
-        let Some(scaling) = scaling else {
+        let Some((kind, scaling)) = scaling else {
             return Ok(());
         };
-        let kind = match scaling.optional::<&str>("rope_type")? {
-            Some(kind) => kind,
-            None => scaling.required("type")?,
-        };
-        match kind {
+        match kind.as_str() {
             "default" => Ok(()),
             "linear" => {
                 let factor: f32 = scaling.required("factor")?;
@@ -62,21 +49,18 @@ impl Keys<'_> {
                 Ok(())
             }
             "yarn" => self.yarn(&config, &scaling),
-            "llama3" => self.llama3(&scaling, f64::from(theta), rotated as usize),
-            "longrope" | "su" if may_be_long => self.longrope(&config, &scaling, rotated as usize),
+            "llama3" => self.llama3(&config, &scaling, theta, rotated as usize),
+            "longrope" if may_be_long => self.longrope(&config, &scaling, rotated as usize),
             other => Err(self.inexpressible("rope_scaling", other)),
         }
     }
 
     fn yarn(&mut self, config: &JsonObject, scaling: &JsonObject) -> Result<(), ConvertError> {
-        let factor: f32 = scaling.required("factor")?;
-        let original: u32 = match scaling.optional(ORIGINAL)?.or(config.optional(ORIGINAL)?) {
-            Some(original) => original,
-            None => config.required("max_position_embeddings")?,
-        };
+        let factor = rope_config::stretch(config, scaling)?;
+        let original = rope_config::original_context(config, scaling)?;
         self.set("rope.scaling.type", "yarn");
-        self.set("rope.scaling.factor", factor);
-        self.set("rope.scaling.original_context_length", original);
+        self.set("rope.scaling.factor", factor as f32);
+        self.set("rope.scaling.original_context_length", original as u32);
         for (hf, gguf) in [
             ("beta_fast", "rope.scaling.yarn_beta_fast"),
             ("beta_slow", "rope.scaling.yarn_beta_slow"),
@@ -85,14 +69,11 @@ impl Keys<'_> {
                 self.set(gguf, beta);
             }
         }
-        if let Some(attention) = scaling.optional::<f32>("attention_factor")? {
-            // The key holds what comes on top of the paper's own factor.
-            let own = if factor > 1.0 {
-                0.1 * factor.ln() + 1.0
-            } else {
-                1.0
-            };
-            self.set("rope.scaling.attn_factor", attention / own);
+        // The key holds what comes on top of the paper's own factor.
+        let attention = rope_config::hf_yarn_attention_factor(scaling, factor)?;
+        let own = rope_config::yarn_attention_factor(factor);
+        if attention != own {
+            self.set("rope.scaling.attn_factor", (attention / own) as f32);
         }
         if scaling.optional("truncate")? == Some(false) {
             return Err(self.inexpressible("rope_scaling.truncate", false));
@@ -103,6 +84,7 @@ impl Keys<'_> {
     /// Llama 3's scaling is a tensor: a divisor for each frequency.
     fn llama3(
         &mut self,
+        config: &JsonObject,
         scaling: &JsonObject,
         theta: f64,
         head_dim: usize,
@@ -113,13 +95,13 @@ impl Keys<'_> {
             number("low_freq_factor")?,
             number("high_freq_factor")?,
         );
-        let original = number("original_max_position_embeddings")?;
+        let original = rope_config::original_context(config, scaling)?;
         if high <= low || low <= 0.0 {
             let expected = format!("above low_freq_factor, {low}");
             return Err(scaling.invalid("high_freq_factor", expected, high).into());
         }
         let divisors = (0..head_dim / 2).map(|i| {
-            let frequency = theta.powf(-2.0 * i as f64 / head_dim as f64);
+            let frequency = libm::pow(theta, -2.0 * i as f64 / head_dim as f64);
             let rotations = original * frequency / TAU;
             let divisor = if rotations > high {
                 1.0
@@ -141,21 +123,10 @@ impl Keys<'_> {
         scaling: &JsonObject,
         rotated: usize,
     ) -> Result<(), ConvertError> {
-        let context: u32 = config.required("max_position_embeddings")?;
-        let original: u32 = match config.optional(ORIGINAL)?.or(scaling.optional(ORIGINAL)?) {
-            Some(original) => original,
-            None => config.required(ORIGINAL)?,
-        };
-        if original < 2 {
-            let error = config.invalid(ORIGINAL, "at least 2", original);
-            return Err(error.into());
-        }
-        let stretch = (f64::from(context) / f64::from(original)).max(1.0);
-        let implied = (1.0 + stretch.ln() / f64::from(original).ln()).sqrt();
-        let stated: Option<f64> = scaling.optional("attention_factor")?;
-        let attention = stated.unwrap_or(implied);
+        let original = rope_config::original_context(config, scaling)?;
+        let attention = rope_config::hf_long_attention_factor(config, scaling)?;
         self.set("rope.scaling.attn_factor", attention as f32);
-        self.set("rope.scaling.original_context_length", original);
+        self.set("rope.scaling.original_context_length", original as u32);
         for (hf, name) in [
             ("long_factor", "rope_factors_long.weight"),
             ("short_factor", "rope_factors_short.weight"),
@@ -188,11 +159,11 @@ impl Keys<'_> {
 
     /// Frequencies of layers with a window.
     pub(super) fn local_rope(&mut self) -> Result<(), ConvertError> {
-        let base: f32 = self
-            .config()
-            .optional("rope_local_base_freq")?
-            .unwrap_or(10_000.0);
-        self.set("rope.freq_base_swa", base);
+        let local = rope_config::spelled(self.config(), Layers::Windowed)?;
+        if let Some((kind, _)) = local.scaling.filter(|(kind, _)| kind != "default") {
+            return Err(self.inexpressible("rope_parameters.sliding_attention", kind));
+        }
+        self.set("rope.freq_base_swa", local.theta as f32);
         Ok(())
     }
 

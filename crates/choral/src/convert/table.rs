@@ -214,7 +214,7 @@ pub(super) static ALL: &[Family] = &[
             keys.decoder()?;
             keys.rope()?;
             keys.window("sliding_window")?;
-            keys.count("num_local_experts", "expert_count")?;
+            keys.experts()?;
             keys.count("num_experts_per_tok", "expert_used_count")
         },
     },
@@ -251,7 +251,7 @@ pub(super) static ALL: &[Family] = &[
             keys.qwen_window()?;
             keys.every_layer_has_experts()?;
             keys.fixed("norm_topk_prob", true, false)?;
-            keys.count("num_experts", "expert_count")?;
+            keys.experts()?;
             keys.count("num_experts_per_tok", "expert_used_count")?;
             keys.count("moe_intermediate_size", "expert_feed_forward_length")
         },
@@ -322,7 +322,7 @@ pub(super) static ALL: &[Family] = &[
             keys.qwen_window()?;
             keys.every_layer_has_experts()?;
             keys.fixed("norm_topk_prob", false, false)?;
-            keys.count("num_experts", "expert_count")?;
+            keys.experts()?;
             keys.count("num_experts_per_tok", "expert_used_count")?;
             keys.count("moe_intermediate_size", "expert_feed_forward_length")?;
             keys.count(

@@ -27,12 +27,8 @@ const DEFAULT_ENCODER_TOKENS: usize = 2048;
 /// are good for trying things out.
 #[derive(Default)]
 pub struct EmbedderBuilder {
+    /// What an engine has too.
     engine: EngineBuilder,
-    numeric: Option<Numeric>,
-    isa: Option<Isa>,
-    max_model_len: Option<usize>,
-    max_num_seqs: Option<usize>,
-    max_num_batched_tokens: Option<usize>,
     pooling: Option<Pooling>,
     dimensions: Option<usize>,
     keep_length: bool,
@@ -75,7 +71,6 @@ impl EmbedderBuilder {
     #[must_use]
     pub fn numeric(mut self, numeric: Numeric) -> Self {
         self.engine = self.engine.numeric(numeric);
-        self.numeric = Some(numeric);
         self
     }
 
@@ -90,7 +85,7 @@ impl EmbedderBuilder {
     /// unless said.
     #[must_use]
     pub fn isa(mut self, isa: Isa) -> Self {
-        self.isa = Some(isa);
+        self.engine = self.engine.isa(isa);
         self
     }
 
@@ -99,7 +94,6 @@ impl EmbedderBuilder {
     #[must_use]
     pub fn max_model_len(mut self, tokens: usize) -> Self {
         self.engine = self.engine.max_model_len(tokens);
-        self.max_model_len = Some(tokens);
         self
     }
 
@@ -107,7 +101,6 @@ impl EmbedderBuilder {
     #[must_use]
     pub fn max_num_seqs(mut self, texts: usize) -> Self {
         self.engine = self.engine.max_num_seqs(texts);
-        self.max_num_seqs = Some(texts);
         self
     }
 
@@ -115,7 +108,6 @@ impl EmbedderBuilder {
     #[must_use]
     pub fn max_num_batched_tokens(mut self, tokens: usize) -> Self {
         self.engine = self.engine.max_num_batched_tokens(tokens);
-        self.max_num_batched_tokens = Some(tokens);
         self
     }
 
@@ -157,8 +149,7 @@ impl EmbedderBuilder {
     pub fn build(self) -> Result<Embedder, EmbedderError> {
         let threads = self.engine.compute_threads().map_err(BuildError::from)?;
         let file = Arc::new(self.engine.open()?);
-        let isa = self.isa.map_or_else(Isa::from_env, Ok);
-        let isa = isa.map_err(BuildError::from)?;
+        let isa = self.engine.instruction_set().map_err(BuildError::from)?;
         let opened = || -> Result<Opened, EmbedderError> {
             let tokenizer = Tokenizer::from_file(&file).map_err(BuildError::from)?;
             let compute = Compute::try_new(isa, threads)
@@ -191,7 +182,7 @@ impl EmbedderBuilder {
 
     /// Tokens of the longest text: as asked for, or as the authors meant.
     fn context(&self, settings: &Settings, most: usize) -> Result<usize, EmbedderError> {
-        match self.max_model_len {
+        match self.engine.options.context {
             None => Ok(settings.max_tokens.map_or(most, |n| n.min(most))),
             Some(asked) if (1..=most).contains(&asked) => Ok(asked),
             Some(asked) => Err(model_error(ModelError::Context { asked, most })),
@@ -208,7 +199,7 @@ impl EmbedderBuilder {
         let file = &opened.file;
         check_vocabulary(file.path(), &opened.tokenizer, spec.vocab_size)?;
         let max_model_len = self.context(settings, spec.max_context)?;
-        let numeric = self.numeric.unwrap_or_else(|| {
+        let numeric = self.engine.numeric.unwrap_or_else(|| {
             if !spec.is_quantised(file) {
                 Numeric::F32
             } else if Isa::detect().has_tiles() {
@@ -252,9 +243,10 @@ impl EmbedderBuilder {
             left: memory,
         })?;
         let most = i32::MAX as usize;
+        let options = &self.engine.options;
         for (name, asked) in [
-            ("max_num_seqs", self.max_num_seqs),
-            ("max_num_batched_tokens", self.max_num_batched_tokens),
+            ("max_num_seqs", options.max_num_seqs),
+            ("max_num_batched_tokens", options.max_num_batched_tokens),
         ] {
             if let Some(found) = asked.filter(|n| !(1..=most).contains(n)) {
                 let expected = format!("1 to {most}");
@@ -265,9 +257,9 @@ impl EmbedderBuilder {
                 });
             }
         }
-        let texts = self.max_num_seqs.unwrap_or(DEFAULT_SEQS);
+        let texts = options.max_num_seqs.unwrap_or(DEFAULT_SEQS);
         let bytes = |tokens: usize| spec.step_bytes(tokens, texts.min(tokens));
-        let tokens = self.max_num_batched_tokens.unwrap_or_else(|| {
+        let tokens = options.max_num_batched_tokens.unwrap_or_else(|| {
             let mut tokens = DEFAULT_ENCODER_TOKENS;
             while tokens > BLOCK_TOKENS && bytes(tokens) > left / 4 {
                 tokens /= 2;

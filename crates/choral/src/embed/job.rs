@@ -2,6 +2,7 @@
 
 use super::{Answer, EmbedError, Embedder, Form, Pooling, PreparedText, Row, RowWork};
 use crate::job::{JobSummary, RowCode, RowError, RowHead};
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,6 +33,9 @@ pub struct EmbedJob<'a> {
     pub one_vector_a_row: bool,
     /// Ends the job when more rows than that are in error.
     pub max_errors: Option<u64>,
+    /// Errors of rows that are not among those of this run, because an earlier one has
+    /// answered them; counted while rows are read.
+    pub num_failed_before: &'a Cell<u64>,
     /// When another thread sets it, the job ends after the step that runs.
     pub stop: &'a AtomicBool,
 }
@@ -122,10 +126,15 @@ impl EmbedJob<'_> {
                 })
                 .collect();
             if let Some(max) = self.max_errors {
-                let left = max - summary.num_failed;
+                let num_failed = summary.num_failed + self.num_failed_before.get();
                 let failed = answers.iter().enumerate();
                 let mut failed = failed.filter(|(_, answer)| answer.error().is_some());
-                if let Some((last, _)) = failed.nth(usize::try_from(left).unwrap_or(usize::MAX)) {
+                if num_failed > max {
+                    answers.clear();
+                    summary.is_aborted = true;
+                } else if let Ok(left) = usize::try_from(max - num_failed)
+                    && let Some((last, _)) = failed.nth(left)
+                {
                     answers.truncate(last + 1);
                     summary.is_aborted = true;
                 }

@@ -1,6 +1,6 @@
 //! The outputs of a job's shards as one.
 
-use super::record::{PartReader, RecordError, temporary};
+use super::record::{PartReader, RecordError, journal_of, lock, temporary};
 use super::shard::Shard;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -40,6 +40,14 @@ pub enum MergeError {
         one: PathBuf,
         /// Another.
         other: PathBuf,
+    },
+    /// Rows of the input are in no part.
+    #[error("the parts have {found} rows, and the input has {expected}")]
+    Gaps {
+        /// Those of the parts.
+        found: u64,
+        /// Those of the input.
+        expected: u64,
     },
     /// A shard is not among the parts.
     #[error("shard {shard} is in none of the parts")]
@@ -82,6 +90,7 @@ pub fn merge(parts: &[PathBuf], output: &Path) -> Result<Merged, MergeError> {
         }
         readers.push(reader);
     }
+    let _lock = lock(output)?;
     check_same_job(parts, &readers)?;
     check_shards(&readers)?;
     let failed = |source| MergeError::Output {
@@ -96,6 +105,12 @@ pub fn merge(parts: &[PathBuf], output: &Path) -> Result<Merged, MergeError> {
     }
     let merged = written?;
     fs::rename(&path, output).map_err(failed)?;
+    // A journal of what was there is none of what is there now.
+    if let Err(error) = fs::remove_file(journal_of(output))
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(failed(error));
+    }
     Ok(merged)
 }
 
@@ -133,7 +148,7 @@ fn write(
     path: &Path,
     failed: &dyn Fn(io::Error) -> MergeError,
 ) -> Result<Merged, MergeError> {
-    let file = File::create(path).map_err(failed)?;
+    let file = File::create_new(path).map_err(failed)?;
     let mut out = BufWriter::with_capacity(1 << 20, &file);
     let mut merged = Merged::default();
     // The next row of each part.
@@ -144,6 +159,7 @@ fn write(
         next.extend(line.as_ref().map(|line| Reverse((line.row, part))));
         lines.push(line);
     }
+    let expected = readers.first().and_then(PartReader::num_input_rows);
     let mut last = None;
     while let Some(Reverse((row, part))) = next.pop() {
         if let Some((last_row, other)) = last
@@ -164,6 +180,14 @@ fn write(
         }
         lines[part] = readers[part].next()?;
         next.extend(lines[part].as_ref().map(|line| Reverse((line.row, part))));
+    }
+    if let Some(expected) = expected
+        && merged.num_rows != expected
+    {
+        return Err(MergeError::Gaps {
+            found: merged.num_rows,
+            expected,
+        });
     }
     out.flush().map_err(failed)?;
     drop(out);

@@ -11,6 +11,7 @@
 
 mod adapter;
 mod answer;
+mod census;
 mod draft;
 mod entry;
 pub mod export;
@@ -38,6 +39,7 @@ mod tests;
 pub use answer::{
     Answer, Choice, PromptTokensDetails, Timings, TokenAlternative, TokenEntry, Usage,
 };
+pub use census::{Census, Counter};
 pub use entry::{Content, Entries, Entry, Fault};
 pub(crate) use entry::{FileForm, Ids};
 pub use id::{Identity, RowId, Settings};
@@ -49,7 +51,7 @@ pub(crate) use open_ai::{error_body, status};
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
 pub(crate) use parsed::{MAX_PARSED_BYTES, fields};
 pub use reader::{ModelNames, RowReader};
-pub use record::{Description, Record, RecordError, Reuse, num_recorded};
+pub use record::{Description, Record, RecordError, Reuse, num_recorded, side_files};
 pub use row::{
     ChatInput, Endpoint, Form, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowWork,
 };

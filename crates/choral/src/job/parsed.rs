@@ -89,16 +89,12 @@ impl Room {
     }
 
     fn take<E: serde::de::Error>(&self, num_bytes: usize) -> Result<(), E> {
-        match self.left.get().checked_sub(num_bytes) {
-            Some(left) => {
-                self.left.set(left);
-                Ok(())
-            }
-            None => {
-                self.is_spent.set(true);
-                Err(E::custom("too many values"))
-            }
-        }
+        let Some(left) = self.left.get().checked_sub(num_bytes) else {
+            self.is_spent.set(true);
+            return Err(E::custom("too many values"));
+        };
+        self.left.set(left);
+        Ok(())
     }
 
     fn fault(&self, error: &serde_json::Error) -> Fault {

@@ -227,7 +227,6 @@ impl Job<'_> {
             running: HashMap::new(),
             waiting: BTreeMap::new(),
             next: 0,
-            num_errors: 0,
             summary: JobSummary::default(),
         };
         run.rows(&mut source)?;
@@ -290,7 +289,6 @@ struct Run<'a, 'b> {
     waiting: BTreeMap<u64, Answer>,
     /// The ticket whose answer is handed out next, where order counts.
     next: u64,
-    num_errors: u64,
     summary: JobSummary,
 }
 
@@ -366,7 +364,7 @@ impl Run<'_, '_> {
             self.summary.num_kept += 1;
             self.summary.num_failed += u64::from(kept.is_failed);
             self.sink.done(&self.summary, None);
-            return Ok(());
+            return self.abort_if_due();
         }
         let ticket = self.num_taken;
         self.num_taken += 1;
@@ -425,6 +423,11 @@ impl Run<'_, '_> {
             Wakeup::Row(ticket) => self.look_at(ticket),
             Wakeup::Stop => {
                 self.summary.is_stopped = true;
+                // Some may be done that nobody has looked at yet.
+                let tickets: Vec<u64> = self.running.keys().copied().collect();
+                for ticket in tickets {
+                    self.look_at(ticket)?;
+                }
                 self.cancel()
             }
         }
@@ -468,7 +471,6 @@ impl Run<'_, '_> {
         let is_failed = answer.error.is_some();
         self.summary.num_done += 1;
         self.summary.num_failed += u64::from(is_failed);
-        self.num_errors += u64::from(is_failed);
         self.summary.prompt_tokens += answer.usage.prompt_tokens;
         self.summary.completion_tokens += answer.usage.completion_tokens;
         self.sink.done(&self.summary, metrics);
@@ -482,7 +484,14 @@ impl Run<'_, '_> {
                 }
             }
         }
-        if self.job.max_errors.is_some_and(|max| self.num_errors > max) {
+        self.abort_if_due()
+    }
+
+    /// Errors of earlier runs count: a job that is run again and again must not go on
+    /// one error at a time.
+    fn abort_if_due(&mut self) -> Result<(), JobError> {
+        let num_errors = self.summary.num_failed;
+        if self.job.max_errors.is_some_and(|max| num_errors > max) {
             self.summary.is_aborted = true;
             self.cancel()?;
         }

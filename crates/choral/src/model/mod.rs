@@ -15,7 +15,7 @@ mod loader;
 mod names;
 mod packing;
 mod plan;
-mod rope_config;
+pub(crate) mod rope_config;
 mod spec;
 mod tensors;
 

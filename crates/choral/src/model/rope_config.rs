@@ -5,14 +5,23 @@ mod tests;
 
 use super::hyper::{Hyper, Key, Source};
 use super::{ModelError, RopeScaling};
-use choral_formats::{JsonObject, TensorSource as _};
+use choral_formats::{FormatError, JsonObject, TensorSource as _};
+
+/// Whose rotation is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layers {
+    /// All layers', or where those with a window have their own, the others'.
+    Main,
+    /// That of the layers with a window.
+    Windowed,
+}
 
 /// `0.1 ln(factor) + 1`, from the `YaRN` paper.
-fn yarn_attention_factor(factor: f64) -> f64 {
+pub(crate) fn yarn_attention_factor(factor: f64) -> f64 {
     if factor <= 1.0 {
         1.0
     } else {
-        0.1 * factor.ln() + 1.0
+        0.1 * libm::log(factor) + 1.0
     }
 }
 
@@ -21,14 +30,22 @@ fn yarn_attention_factor(factor: f64) -> f64 {
 ///
 /// A file that states no type is scaled linearly if it has a factor, which files from
 /// before the types have under another name. (llama.cpp, `load_hparams`.)
-pub(super) fn from_gguf(hyper: &Hyper<'_>) -> Result<(f64, RopeScaling), ModelError> {
+pub(super) fn from_gguf(
+    hyper: &Hyper<'_>,
+    layers: Layers,
+) -> Result<(f64, RopeScaling), ModelError> {
+    const WINDOWED: Key = Key::gguf("rope.freq_base_swa");
     const KIND: Key = Key::gguf("rope.scaling.type");
     const FACTOR: Key = Key::gguf("rope.scaling.factor");
     const OLD_FACTOR: Key = Key::gguf("rope.scale_linear");
     const CONTEXT: Key = Key::gguf("rope.scaling.original_context_length");
     let number = |key| Ok::<_, ModelError>(hyper.f32(key)?.map(f64::from));
+    if layers == Layers::Windowed {
+        let theta = number(WINDOWED)?.unwrap_or(10_000.0);
+        return Ok((theta, RopeScaling::None));
+    }
     let theta = number(Key::gguf("rope.freq_base"))?.unwrap_or(10_000.0);
-    let Source::Gguf { file, .. } = hyper.source else {
+    let Source::Gguf { file, .. } = &hyper.source else {
         return Ok((theta, RopeScaling::None));
     };
     let positive = |key, factor: f64| {
@@ -91,49 +108,96 @@ fn gguf_long(hyper: &Hyper<'_>) -> Result<RopeScaling, ModelError> {
     })
 }
 
-/// What a `config.json` says of rotary embedding.
-pub(super) struct HfRope {
-    pub(super) theta: f64,
+/// Rotary embedding as a `config.json` spells it.
+pub(crate) struct Spelled {
+    pub(crate) theta: f64,
     /// Of a head's elements.
-    pub(super) share: f64,
-    pub(super) scaling: RopeScaling,
+    pub(crate) share: f64,
+    /// The kind of scaling, and its settings.
+    pub(crate) scaling: Option<(String, JsonObject)>,
 }
 
 /// `rope_theta` and `rope_scaling` of a `config.json`, or the `rope_parameters` of
-/// newer ones, which may hold one such object for each `kind` of layer.
-pub(super) fn from_hf(config: &JsonObject, kind: Option<&str>) -> Result<HfRope, ModelError> {
-    let mut newer = config.object("rope_parameters")?;
-    // Where each kind has its own and none is asked for, full attention's stands for all.
-    let kind = kind.unwrap_or("full_attention");
-    if let Some(parameters) = &newer
-        && let Some(own) = parameters.object(kind)?
-    {
-        newer = Some(own);
-    }
-    let mut theta: Option<f64> = config.optional("rope_theta")?;
-    let mut share: Option<f64> = config.optional("partial_rotary_factor")?;
-    if let Some(parameters) = &newer {
-        theta = parameters.optional("rope_theta")?.or(theta);
-        share = parameters.optional("partial_rotary_factor")?.or(share);
-    }
-    let mut rope = HfRope {
+/// newer ones, which may hold one such object for each kind of layer.
+///
+/// Source: Hugging Face `modeling_rope_utils.py`, `convert_rope_params_to_dict` there
+/// and in `configuration_gemma3.py`.
+pub(crate) fn spelled(config: &JsonObject, layers: Layers) -> Result<Spelled, FormatError> {
+    const FULL: &str = "full_attention";
+    const SLIDING: &str = "sliding_attention";
+    let newer = config.object("rope_parameters")?;
+    let by_kind = newer.as_ref().filter(|p| p.has(FULL) || p.has(SLIDING));
+    let (base, own) = match (layers, by_kind) {
+        (Layers::Main, Some(kinds)) => ("rope_theta", kinds.object(FULL)?),
+        (Layers::Main, None) => ("rope_theta", config.object("rope_scaling")?.or(newer)),
+        // `rope_scaling` was never theirs.
+        (Layers::Windowed, Some(kinds)) => ("rope_local_base_freq", kinds.object(SLIDING)?),
+        (Layers::Windowed, None) => ("rope_local_base_freq", None),
+    };
+    let number = |own_key, key| -> Result<Option<f64>, FormatError> {
+        let own = own.as_ref().map(|own| own.optional(own_key)).transpose()?;
+        Ok(own.flatten().or(config.optional(key)?))
+    };
+    let theta = number("rope_theta", base)?;
+    let share = number("partial_rotary_factor", "partial_rotary_factor")?;
+    let kind = |own: &JsonObject| -> Result<String, FormatError> {
+        let kind = match own.optional::<&str>("rope_type")? {
+            Some(kind) => kind,
+            // An object of the newer kind that only states the base.
+            None if !own.has("factor") && !own.has("type") => "default",
+            None => own.required("type")?,
+        };
+        // What the first Phi-3 files called it.
+        let is_long = matches!(kind, "su" | "yarn") && own.has("long_factor");
+        Ok(if is_long { "longrope" } else { kind }.to_owned())
+    };
+    Ok(Spelled {
+        // These two are those of all classes that do not have their own.
         theta: theta.unwrap_or(10_000.0),
         share: share.unwrap_or(1.0),
-        scaling: RopeScaling::None,
+        scaling: match own {
+            Some(own) => Some((kind(&own)?, own)),
+            None => None,
+        },
+    })
+}
+
+/// Base, rotated share of a head, and scaling.
+pub(super) fn from_hf(
+    config: &JsonObject,
+    layers: Layers,
+) -> Result<(f64, f64, RopeScaling), ModelError> {
+    let rope = spelled(config, layers)?;
+    let scaling = match &rope.scaling {
+        Some((kind, scaling)) => hf_scaling(config, scaling, kind)?,
+        None => RopeScaling::None,
     };
-    let scaling = match newer {
-        Some(parameters) => Some(parameters),
-        None => config.object("rope_scaling")?,
-    };
-    let Some(scaling) = scaling else {
-        return Ok(rope);
-    };
-    let kind = match scaling.optional::<&str>("rope_type")? {
-        Some(kind) => kind,
-        None => scaling.required("type")?,
-    };
-    rope.scaling = hf_scaling(config, &scaling, kind)?;
-    Ok(rope)
+    Ok((rope.theta, rope.share, scaling))
+}
+
+fn positive(object: &JsonObject, key: &str, value: f64) -> Result<f64, FormatError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(value);
+    }
+    Err(object.invalid(key, "a positive number", value))
+}
+
+const ORIGINAL: &str = "original_max_position_embeddings";
+
+/// The context of the original training. Where both state it, the config goes before
+/// its scaling.
+pub(crate) fn original_context(
+    config: &JsonObject,
+    scaling: &JsonObject,
+) -> Result<f64, FormatError> {
+    if let Some(value) = config.optional(ORIGINAL)? {
+        return positive(config, ORIGINAL, value);
+    }
+    if let Some(value) = scaling.optional(ORIGINAL)? {
+        return positive(scaling, ORIGINAL, value);
+    }
+    let context = "max_position_embeddings";
+    positive(config, context, config.required(context)?)
 }
 
 fn hf_scaling(
@@ -141,18 +205,7 @@ fn hf_scaling(
     scaling: &JsonObject,
     kind: &str,
 ) -> Result<RopeScaling, ModelError> {
-    let positive = |key: &str, value: f64| {
-        if value.is_finite() && value > 0.0 {
-            return Ok(value);
-        }
-        Err(ModelError::from(scaling.invalid(
-            key,
-            "a positive number",
-            value,
-        )))
-    };
-    let number = |key: &str| positive(key, scaling.required(key)?);
-    let context = "original_max_position_embeddings";
+    let number = |key: &str| positive(scaling, key, scaling.required(key)?);
     Ok(match kind {
         "default" => RopeScaling::None,
         "linear" => RopeScaling::Linear {
@@ -162,23 +215,16 @@ fn hf_scaling(
             factor: number("factor")?,
             low_freq_factor: number("low_freq_factor")?,
             high_freq_factor: number("high_freq_factor")?,
-            original_context: number(context)?,
+            original_context: original_context(config, scaling)?,
         },
         "yarn" => {
-            let factor = number("factor")?;
-            let original = match scaling.optional(context)?.or(config.optional(context)?) {
-                Some(value) => positive(context, value)?,
-                None => config.required("max_position_embeddings")?,
-            };
+            let factor = stretch(config, scaling)?;
             RopeScaling::Yarn {
                 factor,
-                original_context: original,
+                original_context: original_context(config, scaling)?,
                 beta_fast: scaling.optional("beta_fast")?.unwrap_or(32.0),
                 beta_slow: scaling.optional("beta_slow")?.unwrap_or(1.0),
-                attention_factor: match scaling.optional("attention_factor")? {
-                    Some(value) => positive("attention_factor", value)?,
-                    None => hf_yarn_attention_factor(scaling, factor)?,
-                },
+                attention_factor: hf_yarn_attention_factor(scaling, factor)?,
                 truncate: scaling.optional("truncate")?.unwrap_or(true),
             }
         }
@@ -186,8 +232,7 @@ fn hf_scaling(
             factor: number("factor")?,
             original_context: config.required("max_position_embeddings")?,
         },
-        // "su" is what the first Phi-3 files called it.
-        "longrope" | "su" => hf_long(config, scaling)?,
+        "longrope" => hf_long(config, scaling)?,
         other => {
             let expected = "default, linear, dynamic, llama3, yarn or longrope";
             return Err(scaling.invalid("rope_type", expected, other).into());
@@ -195,10 +240,24 @@ fn hf_scaling(
     })
 }
 
-/// `LongRoPE` of a `config.json`. Source: Hugging Face `modeling_rope_utils.py`.
-/// Where a config states `mscale` and `mscale_all_dim`, the ratio of the factors that each
-/// makes.
-fn hf_yarn_attention_factor(scaling: &JsonObject, factor: f64) -> Result<f64, ModelError> {
+/// How many original contexts long the model's is: as stated, or as it is.
+pub(crate) fn stretch(config: &JsonObject, scaling: &JsonObject) -> Result<f64, FormatError> {
+    if let Some(factor) = scaling.optional("factor")? {
+        return positive(scaling, "factor", factor);
+    }
+    let context: f64 = config.required("max_position_embeddings")?;
+    Ok(context / original_context(config, scaling)?)
+}
+
+/// What `YaRN` multiplies cosines and sines by: as stated, or where a config has `mscale`
+/// and `mscale_all_dim`, the ratio of the factors that each makes, or the paper's.
+pub(crate) fn hf_yarn_attention_factor(
+    scaling: &JsonObject,
+    factor: f64,
+) -> Result<f64, FormatError> {
+    if let Some(stated) = scaling.optional("attention_factor")? {
+        return positive(scaling, "attention_factor", stated);
+    }
     let plain = yarn_attention_factor(factor);
     let m: Option<f64> = scaling.optional("mscale")?;
     let all: Option<f64> = scaling.optional("mscale_all_dim")?;
@@ -210,11 +269,29 @@ fn hf_yarn_attention_factor(scaling: &JsonObject, factor: f64) -> Result<f64, Mo
     })
 }
 
+/// What `LongRoPE` multiplies cosines and sines by: as stated, or the paper's.
+pub(crate) fn hf_long_attention_factor(
+    config: &JsonObject,
+    scaling: &JsonObject,
+) -> Result<f64, FormatError> {
+    if let Some(stated) = scaling.optional("attention_factor")? {
+        return positive(scaling, "attention_factor", stated);
+    }
+    let (factor, original) = (
+        stretch(config, scaling)?,
+        original_context(config, scaling)?,
+    );
+    if factor <= 1.0 {
+        return Ok(1.0);
+    }
+    if original < 2.0 {
+        return Err(scaling.invalid(ORIGINAL, "at least 2", original));
+    }
+    Ok((1.0 + libm::log(factor) / libm::log(original)).sqrt())
+}
+
+/// `LongRoPE` of a `config.json`. Source: Hugging Face `modeling_rope_utils.py`.
 fn hf_long(config: &JsonObject, scaling: &JsonObject) -> Result<RopeScaling, ModelError> {
-    let key = "original_max_position_embeddings";
-    let context: usize = config.required("max_position_embeddings")?;
-    let original: Option<usize> = scaling.optional(key)?.or(config.optional(key)?);
-    let original_context = original.unwrap_or(context).max(1);
     let list = |key: &str| -> Result<Vec<f32>, ModelError> {
         let list: Vec<f64> = scaling.required(key)?;
         if list.is_empty() || !list.iter().all(|x| x.is_finite() && *x > 0.0) {
@@ -224,19 +301,10 @@ fn hf_long(config: &JsonObject, scaling: &JsonObject) -> Result<RopeScaling, Mod
         }
         Ok(list.into_iter().map(|x| x as f32).collect())
     };
-    let factor = match scaling.optional::<f64>("factor")? {
-        Some(factor) if original.is_none() => factor,
-        _ => context as f64 / original_context as f64,
-    };
-    let computed = if factor <= 1.0 {
-        1.0
-    } else {
-        (1.0 + factor.ln() / (original_context as f64).ln()).sqrt()
-    };
     Ok(RopeScaling::Long {
         short: list("short_factor")?,
         long: list("long_factor")?,
-        original_context,
-        attention_factor: scaling.optional("attention_factor")?.unwrap_or(computed),
+        original_context: original_context(config, scaling)? as usize,
+        attention_factor: hf_long_attention_factor(config, scaling)?,
     })
 }

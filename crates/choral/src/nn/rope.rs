@@ -1,4 +1,8 @@
 //! Frequencies of rotary embeddings, and a step's cosines and sines.
+//!
+//! Powers, logarithms, sines and cosines are those of the `libm` crate, the same code on
+//! every machine: the system's differ in last bits from one to the next, and with them
+//! tokens would.
 
 use crate::model::{RopeScaling, RopeSpec};
 use std::f64::consts::PI;
@@ -20,7 +24,7 @@ impl Rope {
     #[must_use]
     pub fn new(spec: &RopeSpec, divisors: Option<&[f32]>, context: usize) -> Self {
         let dim = spec.dim as f64;
-        let plain = |i: usize| spec.theta.powf(-2.0 * i as f64 / dim);
+        let plain = |i: usize| libm::pow(spec.theta, -2.0 * i as f64 / dim);
         let mut scale = 1.0;
         let scaled = |i: usize| match spec.scaling {
             RopeScaling::None | RopeScaling::Long { .. } => plain(i),
@@ -30,8 +34,8 @@ impl Rope {
             } => {
                 let original = original_context as f64;
                 let grown = factor * (context as f64).max(original) / original - (factor - 1.0);
-                let theta = spec.theta * grown.powf(dim / (dim - 2.0));
-                theta.powf(-2.0 * i as f64 / dim)
+                let theta = spec.theta * libm::pow(grown, dim / (dim - 2.0));
+                libm::pow(theta, -2.0 * i as f64 / dim)
             }
             RopeScaling::Linear { factor } => plain(i) / factor,
             RopeScaling::Llama3 {
@@ -56,7 +60,8 @@ impl Rope {
             } => {
                 // The (fractional) pair that turns `rotations` times in the context.
                 let pair = |rotations: f64| {
-                    dim * (original_context / (rotations * 2.0 * PI)).ln() / (2.0 * spec.theta.ln())
+                    let turns = original_context / (rotations * 2.0 * PI);
+                    dim * libm::log(turns) / (2.0 * libm::log(spec.theta))
                 };
                 let (mut low, mut high) = (pair(beta_fast), pair(beta_slow));
                 if truncate {
@@ -95,52 +100,12 @@ impl Rope {
     pub fn angles(&self, position: u32, out: &mut [f32]) {
         let (cos, sin) = out.split_at_mut(self.frequencies.len());
         for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(&self.frequencies) {
-            let (s, c) = (position as f32 * frequency).sin_cos();
-            (*cos, *sin) = (c * self.scale, s * self.scale);
+            let angle = position as f32 * frequency;
+            let (s, c) = libm::sincos(f64::from(angle));
+            (*cos, *sin) = (c as f32 * self.scale, s as f32 * self.scale);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frequencies(scaling: RopeScaling) -> Vec<f32> {
-        Rope::new(
-            &RopeSpec {
-                theta: 10_000.0,
-                dim: 8,
-                scaling,
-            },
-            None,
-            100,
-        )
-        .frequencies
-    }
-
-    #[test]
-    fn unscaled_frequencies_are_powers_of_theta() {
-        assert_eq!(frequencies(RopeScaling::None), [1.0, 0.1, 0.01, 0.001]);
-    }
-
-    #[test]
-    fn linear_scaling_divides_all() {
-        let quarter = frequencies(RopeScaling::Linear { factor: 4.0 });
-        assert_eq!(quarter, [0.25, 0.025, 0.0025, 0.00025]);
-    }
-
-    #[test]
-    fn llama3_keeps_high_frequencies_and_divides_low_ones() {
-        // Wavelengths 6.3, 63, 628, 6283 in a context of 64: rotations 10.2, 1.02,
-        // 0.1, 0.01 against the bounds 4 and 1.
-        let got = frequencies(RopeScaling::Llama3 {
-            factor: 8.0,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_context: 64.0,
-        });
-        assert_eq!(got[0], 1.0);
-        assert!(got[1] > 0.1 / 8.0 && got[1] < 0.015, "{}", got[1]);
-        assert_eq!(got[2..], [0.01 / 8.0, 0.001 / 8.0]);
-    }
-}
+mod tests;

@@ -7,12 +7,14 @@
 //! panic, a hang or an exhausted memory. Knows nothing of tensors or scheduling.
 
 mod detokenizer;
+mod diversity;
 pub(crate) mod jinja;
 mod stop;
 mod template;
 mod tokenizer;
 
 pub use detokenizer::Detokenizer;
+pub use diversity::distinct_n;
 pub use jinja::{DateTime, RenderLimits};
 pub use stop::{StopMatcher, StopPush};
 pub use template::{ChatTemplate, TemplateError, TemplateInput, parse_tool_arguments};

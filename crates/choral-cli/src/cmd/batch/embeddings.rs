@@ -3,7 +3,7 @@
 //! Embeddings need neither seeds nor an engine; what asks for either is refused.
 
 use super::target::Target;
-use super::{Args, Facts, dry_run, files, finish, settings};
+use super::{Args, Facts, dry_run, explained, files, finish, settings};
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::progress::Progress;
@@ -11,7 +11,7 @@ use anyhow::Result;
 use choral::embed::{Answer, EmbedJob, EmbedJobError, Embedder, Row, RowReader};
 use choral::job::{Inputs, JobSummary, Kept, Record};
 use serde_json::json;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,6 +56,7 @@ pub(super) fn run(
     let guard = interrupt.during(move || stopped.store(true, Ordering::Relaxed));
 
     // Rows are asked for while they are read, and answered in between.
+    let num_failed_before = Cell::new(0);
     let shared = RefCell::new((place, JobSummary::default()));
     let rows = rows.filter_map(|row| {
         let row = match row {
@@ -69,6 +70,7 @@ pub(super) fn run(
                 kept.num_done += 1;
                 kept.num_kept += 1;
                 kept.num_failed += u64::from(found.is_failed);
+                num_failed_before.set(kept.num_failed);
                 None
             }
             Err(error) => Some(Err(error)),
@@ -78,6 +80,7 @@ pub(super) fn run(
         embedder: &mut embedder,
         one_vector_a_row: false,
         max_errors: args.most_errors(),
+        num_failed_before: &num_failed_before,
         stop: &stop,
     };
     let outcome = job.run(rows, &mut |answers, summary| {
@@ -100,15 +103,9 @@ pub(super) fn run(
             progress.end();
         }
     }
-    let summary = outcome.map_err(|error: EmbedJobError| {
-        let error = anyhow::Error::from(error);
-        if is_record {
-            error.context("the job is not done; what is done is kept, and the same command goes on")
-        } else {
-            error
-        }
-    })?;
-    finished?;
+    let explained = |error| explained(error, is_record);
+    let summary = outcome.map_err(|error: EmbedJobError| explained(error.into()))?;
+    finished.map_err(|error| explained(error.into()))?;
     let summary = both(&summary, &kept);
     let num_blank_lines = num_blank_lines.load(Ordering::Relaxed);
     Ok(finish(&summary, num_blank_lines, is_record, args.quiet))

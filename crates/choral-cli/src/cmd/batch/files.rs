@@ -5,7 +5,7 @@ mod tests;
 
 use anyhow::{Context as _, Result, bail};
 use choral::job::table::CsvOptions;
-use choral::job::{FileFormat, InputFormat};
+use choral::job::{FileFormat, InputFormat, side_files};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Read, Seek as _, Write};
 use std::path::{Path, PathBuf};
@@ -61,7 +61,11 @@ impl Input {
 
 /// The files that `patterns` name: paths, `-`, or patterns with `*`, `?` and `[...]`,
 /// whose files come in the order of their names.
-pub(in crate::cmd) fn expand(patterns: &[PathBuf]) -> Result<Vec<PathBuf>> {
+///
+/// Patterns leave out `output` and what a job makes beside it, so that they mean the same
+/// when the job is run again.
+pub(in crate::cmd) fn expand(patterns: &[PathBuf], output: &Path) -> Result<Vec<PathBuf>> {
+    let ours = ours(output);
     let mut paths = Vec::new();
     for pattern in patterns {
         let text = pattern.to_string_lossy();
@@ -74,7 +78,7 @@ pub(in crate::cmd) fn expand(patterns: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let found = glob::glob(&text).with_context(|| format!("the pattern `{text}`"))?;
         for path in found {
             let path = path.with_context(|| format!("the pattern `{text}`"))?;
-            if path.is_file() {
+            if path.is_file() && !ours.iter().any(|our| is_same_file(our, &path)) {
                 paths.push(path);
             }
         }
@@ -117,6 +121,36 @@ impl Output {
             writer: Box::new(BufWriter::new(file)),
         })
     }
+}
+
+/// The output and all that a job makes beside it.
+fn ours(output: &Path) -> Vec<PathBuf> {
+    if is_stream(output) {
+        return Vec::new();
+    }
+    let mut ours = side_files(output);
+    ours.push(output.to_owned());
+    // Of an output that is no file of lines, the record.
+    let mut record = output.components().collect::<PathBuf>().into_os_string();
+    record.push(".records.jsonl");
+    let record = PathBuf::from(record);
+    ours.extend(side_files(&record));
+    ours.push(record);
+    ours
+}
+
+/// Refuses inputs that a job on `output` would write to.
+pub(in crate::cmd) fn check_side_files(output: &Path, input: &Path) -> Result<()> {
+    let name = |path: &Path| path.components().collect::<PathBuf>();
+    for our in ours(output) {
+        if our != output && (is_same_file(&our, input) || name(&our) == name(input)) {
+            bail!(
+                "`{}` is a file that the job makes beside its output, and an input",
+                input.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Refuses an output that would destroy something, before any work is done.

@@ -58,11 +58,8 @@ pub(super) fn describe_embedder(
 
 impl Args {
     fn description(&self, inputs: &[PathBuf], settings: Settings) -> Description {
-        Description {
-            inputs: inputs.iter().map(|path| absolute(path)).collect(),
-            shard: self.shard,
-            settings,
-        }
+        let inputs = inputs.iter().map(|path| absolute(path)).collect();
+        Description::new(inputs, self.shard, settings)
     }
 }
 

@@ -53,6 +53,20 @@ impl Answers {
     }
 }
 
+impl Answers {
+    /// Says so if there were answers that the finished output does not have.
+    pub(super) fn tell_what_is_left_out(&self) {
+        if let Place::Record(record) = &self.place
+            && record.num_left_out() > 0
+        {
+            super::tell(&format!(
+                "{} answers were left out that no row of the input asks for any more",
+                record.num_left_out()
+            ));
+        }
+    }
+}
+
 impl Sink for Answers {
     fn kept(&mut self, row: &Row) -> io::Result<Option<Kept>> {
         match &mut self.place {

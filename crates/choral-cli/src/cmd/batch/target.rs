@@ -80,6 +80,7 @@ impl Target {
     pub(super) fn check(&self, inputs: &[PathBuf], may_overwrite: bool) -> Result<()> {
         let may_write = may_overwrite || files::has_journal(&self.record);
         for input in inputs {
+            files::check_side_files(&self.record, input)?;
             files::check_output(&self.record, input, may_write)?;
         }
         if let Some((_, output)) = &self.export

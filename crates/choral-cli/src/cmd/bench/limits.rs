@@ -27,22 +27,42 @@ struct PeakLine {
     tera: f64,
 }
 
-/// Measures with the threads and the instruction set that an engine would take.
-pub(super) fn run(threads: Option<usize>, format: Format) -> Result<()> {
+/// Measures with the instruction set that an engine would take, and, unless said, the
+/// threads.
+pub(super) fn of_machine(threads: Option<usize>) -> Result<Limits> {
     let isa = Isa::from_env()?;
     let machine = Machine::here();
     let threads = threads.unwrap_or_else(|| machine.compute_threads());
     let left = machine.memory_left().map_or(u64::MAX, |left| left.bytes);
     let bytes = READ_BYTES.min(left / 4);
-    let limits = usize::try_from(bytes)
+    usize::try_from(bytes)
         .ok()
         .filter(|&bytes| bytes / threads >= 64)
         .and_then(|bytes| measure(isa, threads, bytes))
-        .with_context(|| format!("no memory for the {bytes} bytes that {threads} threads read"))?;
-    let line = line(&limits, isa);
+        .with_context(|| format!("no memory for the {bytes} bytes that {threads} threads read"))
+}
+
+pub(super) fn run(threads: Option<usize>, format: Format) -> Result<()> {
+    let limits = of_machine(threads)?;
+    let line = line(&limits, Isa::from_env()?);
     let mut out = io::stdout();
-    if format == Format::Jsonl {
+    if matches!(format, Format::Json | Format::Jsonl) {
         writeln!(out, "{}", serde_json::to_string(&line)?)?;
+        return Ok(());
+    }
+    let unit = |peak: &PeakLine| {
+        if peak.input == "int8" {
+            "TOP/s"
+        } else {
+            "TFLOP/s"
+        }
+    };
+    if format == Format::Csv {
+        writeln!(out, "limit,value,unit")?;
+        writeln!(out, "memory read,{},GB/s", line.dram_read_gb_s)?;
+        for peak in &line.peaks {
+            writeln!(out, "{},{},{}", peak.name, peak.tera, unit(peak))?;
+        }
         return Ok(());
     }
     writeln!(out, "{}, {} threads\n", line.isa, line.threads)?;
@@ -54,12 +74,7 @@ pub(super) fn run(threads: Option<usize>, format: Format) -> Result<()> {
         line.dram_read_gb_s
     )?;
     for peak in &line.peaks {
-        let unit = if peak.input == "int8" {
-            "TOP/s"
-        } else {
-            "TFLOP/s"
-        };
-        let value = format!("{:.3} {unit}", peak.tera);
+        let value = format!("{:.3} {}", peak.tera, unit(peak));
         writeln!(out, "| {:17} | {value:>13} |", peak.name)?;
     }
     Ok(())

@@ -11,6 +11,7 @@
 //! that is whole has its entry, and an entry without a line counts for nothing.
 
 use super::{Description, RecordError};
+use crate::job::census::Census;
 use crate::job::id::{RowId, Settings};
 use crate::job::shard::Shard;
 use serde::{Deserialize, Serialize};
@@ -36,8 +37,8 @@ const MAX_HEADER_BYTES: u64 = 1 << 20;
 pub(super) struct Header {
     #[serde(rename = "choral_journal")]
     pub(super) version: u32,
-    /// Whether all lines are there, in the order of the rows.
-    pub(super) is_complete: bool,
+    /// What there is, once all lines are there in the order of the rows.
+    pub(super) complete: Option<Complete>,
     /// Where rows get their seeds from.
     pub(super) seed: u64,
     /// The files that rows are read from.
@@ -57,13 +58,24 @@ impl Header {
         } = job;
         Self {
             version: VERSION,
-            is_complete: false,
+            complete: None,
             seed,
             inputs,
             shard,
             settings,
         }
     }
+}
+
+/// What a finished record has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Complete {
+    /// Lines, and entries.
+    pub(super) num_lines: u64,
+    /// Bytes of all lines.
+    pub(super) num_bytes: u64,
+    /// All rows of the input, those of other shards included.
+    pub(super) census: Census,
 }
 
 /// One line of the record.
@@ -170,25 +182,10 @@ impl Journal {
         })
     }
 
-    /// Opens a journal and hands its entries to `each`, until one is torn or `each`
-    /// has enough; what follows is cut off. `None` if there is no journal.
-    pub(super) fn open(
-        path: &Path,
-        mut each: impl FnMut(Entry) -> io::Result<bool>,
-    ) -> Result<Option<Self>, RecordError> {
-        let Some(mut reader) = JournalReader::open(path)? else {
-            return Ok(None);
-        };
-        let io = |error| RecordError::io(path, error);
-        let mut num_entries = 0;
-        while let Some(entry) = reader.next() {
-            if !each(entry).map_err(io)? {
-                break;
-            }
-            num_entries += 1;
-        }
+    /// Opens the journal that `reader` has read, and keeps its first `num_entries`.
+    pub(super) fn reopen(path: &Path, reader: JournalReader, num_entries: u64) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).open(path).map_err(io)?;
+        let file = options.read(true).write(true).open(path)?;
         let mut journal = Self {
             path: path.to_owned(),
             file,
@@ -197,12 +194,12 @@ impl Journal {
             num_entries,
             unwritten: Vec::new(),
         };
-        journal.cut_at(num_entries).map_err(io)?;
-        Ok(Some(journal))
+        journal.cut_at(num_entries)?;
+        Ok(journal)
     }
 
     /// Forgets entries from `num_entries` on.
-    fn cut_at(&mut self, num_entries: u64) -> io::Result<()> {
+    pub(super) fn cut_at(&mut self, num_entries: u64) -> io::Result<()> {
         use std::io::{Seek as _, SeekFrom};
         self.num_entries = num_entries;
         let end = self.position(num_entries);
@@ -220,11 +217,33 @@ impl Journal {
         self.num_entries
     }
 
+    /// How many entries are on the disk.
+    pub(super) fn num_written(&self) -> u64 {
+        self.num_entries - (self.unwritten.len() / ENTRY_BYTES) as u64
+    }
+
     /// Adds an entry, which [`write`](Self::write) writes. Its number.
     pub(super) fn push(&mut self, entry: Entry) -> u64 {
         self.unwritten.extend(entry.to_bytes());
         self.num_entries += 1;
         self.num_entries - 1
+    }
+
+    /// Adds all entries of `other`, which have been written, as they are.
+    pub(super) fn push_all(&mut self, other: &Self) -> io::Result<()> {
+        const AT_ONCE: u64 = 1024;
+        let mut bytes = Vec::new();
+        let mut number = 0;
+        while number < other.num_entries {
+            let count = AT_ONCE.min(other.num_entries - number);
+            bytes.resize(count as usize * ENTRY_BYTES, 0);
+            read_at(&other.file, &mut bytes, other.position(number))?;
+            self.unwritten.extend_from_slice(&bytes);
+            self.num_entries += count;
+            self.write()?;
+            number += count;
+        }
+        Ok(())
     }
 
     /// Writes what was added. If that fails, what is on the disk is as it was.
@@ -255,6 +274,9 @@ impl Journal {
         })
     }
 }
+
+/// An entry that is not what was written.
+pub(super) struct Damaged;
 
 /// Reads a journal from its beginning.
 pub(super) struct JournalReader {
@@ -302,11 +324,11 @@ impl JournalReader {
         }))
     }
 
-    /// The next entry that is whole.
-    pub(super) fn next(&mut self) -> Option<Entry> {
+    /// The next entry, if there is one.
+    pub(super) fn next(&mut self) -> Option<Result<Entry, Damaged>> {
         let mut bytes = [0; ENTRY_BYTES];
         self.reader.read_exact(&mut bytes).ok()?;
-        Entry::from_bytes(&bytes)
+        Some(Entry::from_bytes(&bytes).ok_or(Damaged))
     }
 }
 

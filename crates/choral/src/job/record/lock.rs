@@ -1,6 +1,6 @@
 //! One job at a time on one output.
 
-use super::RecordError;
+use super::{RecordError, is_same_file};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ impl Lock {
                 Err(TryLockError::Error(error)) => return Err(io(error)),
             }
             // Its last holder may have removed it in between.
-            if is_at(&file, &path) {
+            if is_same_file(&file, &path) {
                 return Ok(Self { path, _file: file });
             }
         }
@@ -42,19 +42,4 @@ impl Drop for Lock {
         // Left behind, it is taken again by the next job.
         let _ = fs::remove_file(&self.path);
     }
-}
-
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        _ => false,
-    }
-}
-
-/// Elsewhere a file that is open cannot be removed.
-#[cfg(not(unix))]
-fn is_at(_: &File, _: &Path) -> bool {
-    true
 }

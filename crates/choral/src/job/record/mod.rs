@@ -15,8 +15,11 @@
 //!   match its sum is cut off.
 //! - *disk full*: the line that found no room is cut off, and the job ends.
 //!
+//! - *damaged in the middle*: what does not match its sum is computed again, and the rest
+//!   is kept.
+//!
 //! Beside `OUT`: `OUT.journal`, which stays; while a job runs, `OUT.lock`; while it ends,
-//! `OUT.sorted` and `OUT.journal.new`.
+//! `OUT.journal.sorted` and `OUT.journal.new` ([`side_files`]).
 
 mod index;
 mod journal;
@@ -26,16 +29,17 @@ mod part;
 mod tests;
 
 use super::answer::Answer;
+use super::census::Counter;
 use super::id::{Identity, RowId, Settings};
-use super::row::{Form, Row};
+use super::row::{Form, Row, RowHead};
 use super::run::Kept;
 use super::shard::Shard;
 use index::Index;
-use journal::{Entry, Header, Journal, JournalReader, read_at};
+use journal::{Complete, Entry, Header, Journal, JournalReader, read_at};
 use lock::Lock;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -138,6 +142,9 @@ impl RecordError {
     }
 }
 
+/// Files whose names a [`Description`] holds.
+const MAX_NAMES: usize = 8;
+
 /// Which job a record is to be of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Description {
@@ -148,6 +155,24 @@ pub struct Description {
     pub shard: Option<Shard>,
     /// What all answers depend on.
     pub settings: Settings,
+}
+
+impl Description {
+    /// A job over those files. Of thousands it keeps the first names, and a digest.
+    pub fn new(inputs: Vec<String>, shard: Option<Shard>, settings: Settings) -> Self {
+        let mut names = inputs;
+        if names.len() > MAX_NAMES {
+            let all = names.join("\n");
+            let num_more = names.len() - MAX_NAMES + 1;
+            names.truncate(MAX_NAMES - 1);
+            names.push(format!("and {num_more} more ({})", digest(&all)));
+        }
+        Self {
+            inputs: names,
+            shard,
+            settings,
+        }
+    }
 }
 
 /// What is to become of an output that is there already.
@@ -187,7 +212,25 @@ pub struct Record {
     num_rows: u64,
     in_order: bool,
     last_row: Option<u64>,
+    /// What was there at the beginning.
+    before: Before,
+    /// Rows whose answers were there, and count.
+    num_reused: u64,
+    /// A write failed: what is in memory is not what is on the disk.
+    is_broken: bool,
+    counter: Counter,
     _lock: Lock,
+}
+
+/// What was there when the record was opened.
+#[derive(Debug, Clone, Copy, Default)]
+struct Before {
+    was_complete: bool,
+    /// Rows that have answers.
+    num_answers: u64,
+    num_damaged: u64,
+    /// There was a journal, but not its output.
+    is_output_gone: bool,
 }
 
 #[derive(Debug)]
@@ -204,9 +247,44 @@ impl Paths {
             output: output.to_owned(),
             journal: with_suffix(output, ".journal"),
             new_journal: with_suffix(output, ".journal.new"),
-            sorted: with_suffix(output, ".sorted"),
+            sorted: with_suffix(output, ".journal.sorted"),
         }
     }
+}
+
+/// All files that a job with this output makes beside it, for a while or for good. None
+/// of them may be an input.
+pub fn side_files(output: &Path) -> Vec<PathBuf> {
+    let suffixes = [
+        ".journal",
+        ".journal.new",
+        ".journal.sorted",
+        ".lock",
+        ".new",
+        ".remote.json",
+        ".remote.json.new",
+    ];
+    let suffixes = suffixes.iter();
+    suffixes.map(|suffix| with_suffix(output, suffix)).collect()
+}
+
+/// The file that a link points at: what stands beside it would otherwise depend on the
+/// name, and putting answers in order would put a file in the place of the link.
+fn resolved(output: &Path) -> PathBuf {
+    if output.is_symlink() {
+        output.canonicalize().unwrap_or_else(|_| output.to_owned())
+    } else {
+        output.to_owned()
+    }
+}
+
+pub(in crate::job) fn journal_of(output: &Path) -> PathBuf {
+    Paths::new(output).journal
+}
+
+/// Held while something writes to `output`.
+pub(in crate::job) fn lock(output: &Path) -> Result<impl Drop + use<>, RecordError> {
+    Lock::take(output, with_suffix(output, ".lock"))
 }
 
 /// A file beside `output`, to be renamed when it is complete.
@@ -233,30 +311,41 @@ impl Record {
         fresh_seed: u64,
         reuse: Reuse,
     ) -> Result<Self, RecordError> {
+        let output = &resolved(output);
         let lock = Lock::take(output, with_suffix(output, ".lock"))?;
         let paths = Paths::new(output);
+        let io = |error| RecordError::io(output, error);
         let mut found = Found::default();
         if !reuse.overwrite {
             found = Found::read(&paths)?;
-            if let Some(journal) = &found.journal {
-                let header = &journal.header;
-                if !reuse.changed {
-                    compare(&paths.output, header, &job, seed)?;
-                }
-            }
         }
-        let seed = seed.unwrap_or(match &found.journal {
+        // Up to here nothing was written.
+        let mut length = 0;
+        let mut journal = None;
+        if let Some((reader, kept)) = found.journal {
+            if !reuse.changed {
+                compare(output, &reader.header, &job, seed)?;
+            }
+            if kept.in_sorted {
+                fs::rename(&paths.sorted, output).map_err(io)?;
+            }
+            length = kept.length;
+            let reopened = Journal::reopen(&paths.journal, reader, kept.num_entries);
+            journal = Some(reopened.map_err(|error| RecordError::io(&paths.journal, error))?);
+        }
+        let seed = seed.unwrap_or(match &journal {
             Some(journal) => journal.header.seed,
             None => fresh_seed,
         });
-        let Found {
-            journal,
-            length,
-            mut known,
-        } = found;
+        let mut known = found.known;
         known.sort_unstable();
-        let output = paths.output.clone();
-        let io = |error| RecordError::io(&output, error);
+        let before = Before {
+            was_complete: journal
+                .as_ref()
+                .is_some_and(|j| j.header.complete.is_some()),
+            num_answers: num_distinct(&known),
+            ..found.before
+        };
         let identity = Identity::new(&job.settings, seed);
         let header = Header::new(job, seed);
         let journal = match journal {
@@ -266,9 +355,10 @@ impl Record {
         };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(&paths.output).map_err(io)?;
+        let mut file = options.open(output).map_err(io)?;
         file.set_len(length).map_err(io)?;
         file.seek(SeekFrom::Start(length)).map_err(io)?;
+        sync_folder(output);
         let folder = match paths.output.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -288,11 +378,15 @@ impl Record {
             num_rows: 0,
             in_order: true,
             last_row: None,
+            before,
+            num_reused: 0,
+            is_broken: false,
+            counter: Counter::default(),
             journal,
             paths,
             _lock: lock,
         };
-        if !record.journal.header.is_complete && record.journal.header != record.header {
+        if record.journal.header.complete.is_none() && record.journal.header != record.header {
             // What is kept is of a job with other settings; from now on it is this one's.
             record.replace_journal(record.header.clone()).map_err(io)?;
         }
@@ -304,9 +398,30 @@ impl Record {
         self.header.seed
     }
 
-    /// How many answers were found.
-    pub fn num_found(&self) -> usize {
-        self.known.len()
+    /// How many rows had answers when the record was opened.
+    pub fn num_found(&self) -> u64 {
+        self.before.num_answers
+    }
+
+    /// How many lines did not match what the journal says of them. Their rows are
+    /// computed again.
+    pub fn num_damaged(&self) -> u64 {
+        self.before.num_damaged
+    }
+
+    /// Whether there was a journal without its output, so that all is computed again.
+    pub fn is_output_gone(&self) -> bool {
+        self.before.is_output_gone
+    }
+
+    /// How many of the answers that were there are none of this job's rows.
+    pub fn num_left_out(&self) -> u64 {
+        self.before.num_answers.saturating_sub(self.num_reused)
+    }
+
+    /// Counts all rows of the input, those of other shards included.
+    pub fn counter(&self) -> Counter {
+        self.counter.clone()
     }
 
     /// Whether the answer of `row` is there, and if so, counts it among this job's.
@@ -315,8 +430,15 @@ impl Record {
     /// # Errors
     /// The record cannot be read or written.
     pub fn kept(&mut self, row: &Row) -> io::Result<Option<Kept>> {
-        let id = self.identity.of(row);
-        self.kept_as(row.head.index, id, row.head.form == Form::Own)
+        let (id, index) = (self.identity.of(row), row.head.index);
+        // An error names its line, which may be another now.
+        if let Some((_, entry)) = self.find(id)?
+            && entry.is_failed
+            && !is_of_place(&self.line(&entry)?, &row.head)
+        {
+            return self.expect(index, id, false);
+        }
+        self.kept_as(index, id, row.head.form == Form::Own)
     }
 
     /// What all ids of this job's rows are made with.
@@ -336,33 +458,42 @@ impl Record {
         is_numbered: bool,
     ) -> io::Result<Option<Kept>> {
         let Some((number, entry)) = self.find(id)? else {
-            return self.expect(index, id);
+            return self.expect(index, id, false);
         };
         let is_other_row = entry.row != index;
-        // An error names its line, which is another now.
         if entry.is_failed && (self.reuse.retry_errors || is_other_row) {
-            return self.expect(index, id);
+            self.num_reused += 1;
+            return self.expect(index, id, self.reuse.retry_errors);
         }
         if is_other_row && is_numbered {
+            self.refuse_if_finished(index)?;
             let line = renumbered(&self.line(&entry)?, index)?;
             self.append(index, id, &line, entry.is_failed)?;
         } else {
             self.note(index, number)?;
         }
+        self.num_reused += 1;
         Ok(Some(Kept {
             is_failed: entry.is_failed,
         }))
     }
 
     /// The answer of `row` is to come.
-    fn expect(&mut self, row: u64, id: RowId) -> io::Result<Option<Kept>> {
-        let may_change = self.reuse.changed || self.reuse.retry_errors;
-        if self.journal.header.is_complete && !may_change {
-            let path = self.paths.output.clone();
-            return Err(io::Error::other(RecordError::Finished { path, row }));
+    fn expect(&mut self, row: u64, id: RowId, is_retry: bool) -> io::Result<Option<Kept>> {
+        if !is_retry {
+            self.refuse_if_finished(row)?;
         }
         self.expected.insert(row, id);
         Ok(None)
+    }
+
+    /// A finished output is not changed unasked.
+    fn refuse_if_finished(&self, row: u64) -> io::Result<()> {
+        if self.before.was_complete && !self.reuse.changed {
+            let path = self.paths.output.clone();
+            return Err(io::Error::other(RecordError::Finished { path, row }));
+        }
+        Ok(())
     }
 
     /// Appends an answer. It is in the file after the next [`flush`](Self::flush).
@@ -396,16 +527,29 @@ impl Record {
     /// # Errors
     /// There is no room, say. What was written before stays whole.
     pub fn flush(&mut self) -> io::Result<()> {
+        if self.is_broken {
+            return Err(io::Error::other("an earlier write failed"));
+        }
         if self.unwritten.is_empty() {
             return Ok(());
         }
-        self.journal.write()?;
-        let written = self.file.write_all(&self.unwritten);
         let length = self.length - self.unwritten.len() as u64;
+        let num_entries = self.journal.num_written();
+        let written = self
+            .journal
+            .write()
+            .map_err(|error| named(&self.paths.journal, error));
+        let written = written.and_then(|()| {
+            let written = self.file.write_all(&self.unwritten);
+            written.map_err(|error| named(&self.paths.output, error))
+        });
         self.unwritten.clear();
         if let Err(error) = written {
+            // What is on the disk is whole again; what is in memory is not.
+            self.is_broken = true;
             self.length = length;
             self.file.set_len(length)?;
+            self.journal.cut_at(num_entries)?;
             return Err(error);
         }
         if self.last_sync.elapsed() >= SYNC_INTERVAL {
@@ -422,41 +566,69 @@ impl Record {
     /// finished later.
     pub fn finish(&mut self) -> io::Result<()> {
         self.save()?;
-        let header = Header {
-            is_complete: true,
-            ..self.header.clone()
-        };
-        let is_sorted = self.in_order && self.journal.len() == self.num_rows;
-        if is_sorted && self.journal.header == header {
-            return Ok(());
-        }
-        let (found, expected) = (self.journal.len(), self.num_rows);
-        if self.journal.header.is_complete && found > expected && !self.reuse.changed {
-            let path = self.paths.output.clone();
+        if self.before.was_complete && self.num_left_out() > 0 && !self.reuse.changed {
             return Err(io::Error::other(RecordError::Surplus {
-                path,
-                found,
-                expected,
+                path: self.paths.output.clone(),
+                found: self.before.num_answers,
+                expected: self.num_rows,
             }));
         }
+        if !is_same_file(&self.file, &self.paths.output) {
+            let path = self.paths.output.display();
+            return Err(io::Error::other(format!(
+                "`{path}` was replaced or removed while the job ran"
+            )));
+        }
+        let is_sorted = self.in_order && self.journal.len() == self.num_rows;
         remove(&self.paths.sorted)?;
         if is_sorted {
+            let header = self.complete_header(self.length);
+            if self.journal.header == header {
+                return Ok(());
+            }
             return self.replace_journal(header);
         }
+        let num_bytes = self.num_sorted_bytes()?;
+        let header = self.complete_header(num_bytes);
         let finished = self.write_sorted(header);
         if finished.is_err() {
             // They take room that there is none of.
             remove(&self.paths.sorted)?;
             remove(&self.paths.new_journal)?;
         }
-        let (journal, file) = finished?;
+        let (journal, file) = finished.map_err(|error| {
+            let what = "there must be room for a second copy, in the order of the rows";
+            io::Error::new(error.kind(), format!("{error} ({what})"))
+        })?;
         // From here on the second file counts.
         fs::rename(&self.paths.new_journal, &self.paths.journal)?;
+        sync_folder(&self.paths.output);
         fs::rename(&self.paths.sorted, &self.paths.output)?;
         sync_folder(&self.paths.output);
         self.length = file.metadata()?.len();
         (self.journal, self.file) = (journal, file);
         Ok(())
+    }
+
+    fn complete_header(&self, num_bytes: u64) -> Header {
+        Header {
+            complete: Some(Complete {
+                num_lines: self.num_rows,
+                num_bytes,
+                census: self.counter.census(),
+            }),
+            ..self.header.clone()
+        }
+    }
+
+    /// Bytes of the lines that are this job's.
+    fn num_sorted_bytes(&self) -> io::Result<u64> {
+        let mut num_bytes = 0;
+        self.index.each(|_, number| {
+            num_bytes += self.journal.read(number)?.length;
+            Ok(())
+        })?;
+        Ok(num_bytes)
     }
 
     /// Writes what was put, and waits until the disk has it.
@@ -477,13 +649,14 @@ impl Record {
         let mut journal = Journal::create(&self.paths.new_journal, header)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
-        let file = options.open(&self.paths.sorted)?;
+        let path = &self.paths.sorted;
+        let file = options.open(path).map_err(|error| named(path, error))?;
         let mut out = BufWriter::with_capacity(1 << 20, &file);
         let mut offset = 0;
         self.index.each(|row, number| {
             let entry = self.journal.read(number)?;
             let line = self.line(&entry)?;
-            out.write_all(&line)?;
+            out.write_all(&line).map_err(|error| named(path, error))?;
             journal.push(Entry {
                 row,
                 offset,
@@ -495,7 +668,7 @@ impl Record {
             }
             Ok(())
         })?;
-        out.flush()?;
+        out.flush().map_err(|error| named(path, error))?;
         drop(out);
         file.sync_all()?;
         journal.write()?;
@@ -504,7 +677,7 @@ impl Record {
     }
 
     fn append(&mut self, row: u64, id: RowId, line: &[u8], is_failed: bool) -> io::Result<()> {
-        if self.journal.header.is_complete {
+        if self.journal.header.complete.is_some() {
             self.replace_journal(self.header.clone())?;
         }
         let entry = Entry::new(row, id, self.length, line, is_failed);
@@ -539,19 +712,18 @@ impl Record {
     fn line(&self, entry: &Entry) -> io::Result<Vec<u8>> {
         let mut line = vec![0; entry.length as usize];
         read_at(&self.file, &mut line, entry.offset)?;
+        if !entry.is_of(&line) {
+            let (path, offset) = (self.paths.output.display(), entry.offset);
+            let message = format!("`{path}` was changed while the job ran, at byte {offset}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
         Ok(line)
     }
 
     /// The same journal with another header.
     fn replace_journal(&mut self, header: Header) -> io::Result<()> {
         let mut journal = Journal::create(&self.paths.new_journal, header)?;
-        for number in 0..self.journal.len() {
-            journal.push(self.journal.read(number)?);
-            if journal.len().is_multiple_of(1024) {
-                journal.write()?;
-            }
-        }
-        journal.write()?;
+        journal.push_all(&self.journal)?;
         journal.sync()?;
         fs::rename(&self.paths.new_journal, &self.paths.journal)?;
         sync_folder(&self.paths.output);
@@ -567,77 +739,146 @@ impl Record {
     }
 }
 
-/// How many answers the record at `output` has; `None` if there is no record.
+/// How many rows have answers in the record at `output`; `None` if there is no record.
 ///
 /// # Errors
 /// Its journal cannot be read.
 pub fn num_recorded(output: &Path) -> Result<Option<u64>, RecordError> {
-    let Some(mut journal) = JournalReader::open(&Paths::new(output).journal)? else {
+    let Some(mut journal) = JournalReader::open(&Paths::new(&resolved(output)).journal)? else {
         return Ok(None);
     };
-    let mut count = 0;
-    while journal.next().is_some() {
-        count += 1;
+    let mut known = Vec::new();
+    while let Some(entry) = journal.next() {
+        known.extend(entry.ok().map(|entry| (prefix(entry.id), 0)));
     }
-    Ok(Some(count))
+    known.sort_unstable();
+    Ok(Some(num_distinct(&known)))
 }
 
-/// What an earlier run left.
+/// Of sorted ids, how many differ.
+fn num_distinct(known: &[(u64, u64)]) -> u64 {
+    known.chunk_by(|one, other| one.0 == other.0).count() as u64
+}
+
+/// What an earlier run left. Nothing was written to find it.
 #[derive(Default)]
 struct Found {
-    journal: Option<Journal>,
-    /// Bytes of whole lines.
-    length: u64,
+    journal: Option<(JournalReader, WhatIsKept)>,
     /// First bits of ids, and entries.
     known: Vec<(u64, u64)>,
+    before: Before,
+}
+
+/// How much of the files an earlier run left is of use.
+#[derive(Default)]
+struct WhatIsKept {
+    /// The lines are in the second file, which has not taken the first one's name yet.
+    in_sorted: bool,
+    /// Bytes up to the last line that is as it was written.
+    length: u64,
+    /// Entries up to that line's.
+    num_entries: u64,
+    /// Where the first line begins that is not.
+    first_mismatch: u64,
 }
 
 impl Found {
     fn read(paths: &Paths) -> Result<Self, RecordError> {
-        let io = |error| RecordError::io(&paths.output, error);
-        let header = JournalReader::open(&paths.journal)?.map(|reader| reader.header);
-        let is_complete = header.as_ref().is_some_and(|header| header.is_complete);
-        if is_complete && paths.sorted.exists() {
-            fs::rename(&paths.sorted, &paths.output).map_err(io)?;
-        }
-        let file = match File::open(&paths.output) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(io(error)),
+        let Some(mut reader) = JournalReader::open(&paths.journal)? else {
+            return if paths.output.exists() {
+                let path = paths.output.clone();
+                Err(RecordError::Exists { path })
+            } else {
+                Ok(Self::default())
+            };
         };
-        if header.is_none() {
-            let path = paths.output.clone();
-            return Err(RecordError::Exists { path });
-        }
-        let size = file.metadata().map_err(io)?.len();
-        let mut reader = BufReader::with_capacity(1 << 20, file);
-        let (mut length, mut known) = (0, Vec::new());
-        let mut line = Vec::new();
-        let journal = Journal::open(&paths.journal, |entry| {
-            if entry.offset != length || entry.end() > size {
-                return Ok(false);
+        let complete = reader.header.complete;
+        let files = [(&paths.sorted, true), (&paths.output, false)];
+        for (path, in_sorted) in files {
+            // The second file counts only if its journal is in place.
+            if (in_sorted && complete.is_none()) || !path.exists() {
+                continue;
             }
-            line.resize(entry.length as usize, 0);
-            reader.read_exact(&mut line)?;
-            if !entry.is_of(&line) {
-                return Ok(false);
-            }
-            known.push((prefix(entry.id), known.len() as u64));
-            length = entry.end();
-            Ok(true)
-        })?;
-        if is_complete && length != size {
-            return Err(RecordError::Changed {
-                path: paths.output.clone(),
-                offset: length,
+            let file = File::open(path).map_err(|error| RecordError::io(path, error))?;
+            let size = file
+                .metadata()
+                .map_err(|error| RecordError::io(path, error))?;
+            let (mut kept, known) = match_lines(&mut reader, &file, size.len(), path)?;
+            let num_matching = known.len() as u64;
+            let is_all = complete.is_none_or(|complete| {
+                complete.num_lines == num_matching && complete.num_bytes == size.len()
             });
+            if is_all {
+                kept.in_sorted = in_sorted;
+                let num_damaged = kept.num_entries - num_matching;
+                return Ok(Self {
+                    before: Before {
+                        num_damaged,
+                        ..Before::default()
+                    },
+                    journal: Some((reader, kept)),
+                    known,
+                });
+            }
+            if !in_sorted {
+                return Err(RecordError::Changed {
+                    path: path.clone(),
+                    offset: kept.first_mismatch,
+                });
+            }
+            reader = match JournalReader::open(&paths.journal)? {
+                Some(reader) => reader,
+                None => return Ok(Self::default()),
+            };
         }
         Ok(Self {
-            journal,
-            length,
-            known,
+            before: Before {
+                is_output_gone: true,
+                ..Before::default()
+            },
+            ..Self::default()
         })
     }
+}
+
+/// Compares the lines of `file` with the entries of its journal.
+fn match_lines(
+    journal: &mut JournalReader,
+    file: &File,
+    size: u64,
+    path: &Path,
+) -> Result<(WhatIsKept, Vec<(u64, u64)>), RecordError> {
+    let mut kept = WhatIsKept::default();
+    let mut known = Vec::new();
+    let mut line = Vec::new();
+    let mut number = 0;
+    let mut has_mismatch = false;
+    while let Some(entry) = journal.next() {
+        number += 1;
+        let entry = entry.ok();
+        let is_there = entry.as_ref().is_some_and(|entry| entry.end() <= size);
+        let mut matches = false;
+        if let Some(entry) = &entry
+            && is_there
+        {
+            line.resize(entry.length as usize, 0);
+            read_at(file, &mut line, entry.offset).map_err(|error| RecordError::io(path, error))?;
+            matches = entry.is_of(&line);
+            if matches {
+                known.push((prefix(entry.id), number - 1));
+                kept.length = kept.length.max(entry.end());
+                kept.num_entries = number;
+            }
+        }
+        if !matches && !has_mismatch {
+            has_mismatch = true;
+            kept.first_mismatch = entry.map_or(kept.length, |entry| entry.offset);
+        }
+    }
+    if !has_mismatch {
+        kept.first_mismatch = kept.length;
+    }
+    Ok((kept, known))
 }
 
 /// Whether a record is of a job with those settings.
@@ -679,13 +920,74 @@ fn prefix(id: RowId) -> u64 {
     (id.0 >> 64) as u64
 }
 
-/// A line of choral's own format for another row number.
+/// A line of choral's own format for another row number. All else stays as it is, byte
+/// for byte.
 fn renumbered(line: &[u8], row: u64) -> io::Result<Vec<u8>> {
-    let mut answer: serde_json::Value = serde_json::from_slice(line)?;
-    answer["row"] = row.into();
-    let mut line = serde_json::to_vec(&answer)?;
-    line.push(b'\n');
-    Ok(line)
+    const FIELD: &[u8] = b",\"row\":";
+    let broken = || io::Error::new(io::ErrorKind::InvalidData, "a line without a row number");
+    // The first such bytes are the field: in a string, its quotes would be escaped.
+    let found = line.windows(FIELD.len()).position(|bytes| bytes == FIELD);
+    let begin = found.ok_or_else(broken)? + FIELD.len();
+    let digits = line[begin..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit());
+    let end = begin + digits.count();
+    let mut renumbered = line[..begin].to_vec();
+    renumbered.extend_from_slice(row.to_string().as_bytes());
+    renumbered.extend_from_slice(&line[end..]);
+    Ok(renumbered)
+}
+
+/// Whether the error on `line` names the place where the row is now.
+fn is_of_place(line: &[u8], head: &RowHead) -> bool {
+    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(line) else {
+        return false;
+    };
+    match &head.form {
+        Form::Own => {
+            let error = &answer["error"];
+            error["line"] == head.line && error["file"].as_str() == head.file.as_deref()
+        }
+        Form::OpenAi { .. } => {
+            let message = &answer["response"]["body"]["error"]["message"];
+            let place = match &head.file {
+                Some(file) => format!("{file}: line {}: ", head.line),
+                None => format!("line {}: ", head.line),
+            };
+            message
+                .as_str()
+                .is_some_and(|message| message.starts_with(&place))
+        }
+    }
+}
+
+/// The first half of SHA-256, as hexadecimal digits.
+pub(in crate::job) fn digest(text: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    let digest = Sha256::digest(text);
+    let first = digest.first_chunk().expect("SHA-256 has 32 bytes");
+    format!("{:032x}", u128::from_be_bytes(*first))
+}
+
+/// The same error, which says of which file it is.
+fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+}
+
+/// Whether `path` is still what was opened there.
+#[cfg(unix)]
+fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
+
+/// Elsewhere a file that is open cannot be replaced.
+#[cfg(not(unix))]
+fn is_same_file(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! A record that is only read.
 
-use super::journal::JournalReader;
+use super::journal::{Damaged, Header, JournalReader};
 use super::{Paths, RecordError, Shard};
 use std::fs::File;
 use std::io::{BufReader, Read as _};
@@ -11,6 +11,8 @@ pub(in crate::job) struct PartReader {
     paths: Paths,
     file: BufReader<File>,
     journal: JournalReader,
+    num_read: u64,
+    offset: u64,
 }
 
 /// A line, with its end.
@@ -32,12 +34,14 @@ impl PartReader {
             file: BufReader::with_capacity(1 << 18, file),
             paths,
             journal,
+            num_read: 0,
+            offset: 0,
         })
     }
 
     pub(in crate::job) fn is_complete(&self) -> bool {
         // A rename that was cut short is made good by the job itself.
-        self.journal.header.is_complete && !self.paths.sorted.exists()
+        self.journal.header.complete.is_some() && !self.paths.sorted.exists()
     }
 
     pub(in crate::job) fn shard(&self) -> Option<Shard> {
@@ -50,6 +54,17 @@ impl PartReader {
         if one.seed != other.seed {
             return Some(format!("the seeds are {} and {}", one.seed, other.seed));
         }
+        let rows = |header: &Header| header.complete.map(|complete| complete.census);
+        if let (Some(one), Some(other)) = (rows(one), rows(other))
+            && one != other
+        {
+            let (one, other) = (one.num_rows, other.num_rows);
+            return Some(if one == other {
+                "their inputs have other rows".to_owned()
+            } else {
+                format!("their inputs have {one} and {other} rows")
+            });
+        }
         let names = one.settings.keys().chain(other.settings.keys());
         let differs = |name: &&String| one.settings.get(*name) != other.settings.get(*name);
         let name = names.into_iter().find(differs);
@@ -57,10 +72,27 @@ impl PartReader {
     }
 
     pub(in crate::job) fn next(&mut self) -> Result<Option<PartLine>, RecordError> {
-        let Some(entry) = self.journal.next() else {
-            return Ok(None);
-        };
         let path = &self.paths.output;
+        let damaged = |reason: String| RecordError::Journal {
+            path: self.paths.journal.clone(),
+            reason,
+        };
+        let entry = match self.journal.next() {
+            Some(Ok(entry)) => entry,
+            Some(Err(Damaged)) => {
+                let number = self.num_read + 1;
+                return Err(damaged(format!("entry {number} is not what was written")));
+            }
+            None => return self.end(),
+        };
+        if entry.offset != self.offset {
+            return Err(damaged(format!(
+                "entry {} is of byte {}, expected {}",
+                self.num_read + 1,
+                entry.offset,
+                self.offset
+            )));
+        }
         let mut bytes = Vec::new();
         let mut limited = self.file.by_ref().take(entry.length);
         let read = limited.read_to_end(&mut bytes);
@@ -71,10 +103,39 @@ impl PartReader {
                 offset: entry.offset,
             });
         }
+        self.num_read += 1;
+        self.offset = entry.end();
         Ok(Some(PartLine {
             row: entry.row,
             bytes,
             is_failed: entry.is_failed,
         }))
+    }
+
+    /// All of the lines must have come.
+    fn end(&self) -> Result<Option<PartLine>, RecordError> {
+        let path = &self.paths.output;
+        let size = std::fs::metadata(path).map_err(|error| RecordError::io(path, error))?;
+        let expected = self.journal.header.complete;
+        let expected = expected.map(|complete| (complete.num_lines, complete.num_bytes));
+        if expected != Some((self.num_read, self.offset)) {
+            return Err(RecordError::Journal {
+                path: self.paths.journal.clone(),
+                reason: format!("it ends after {} entries, before its end", self.num_read),
+            });
+        }
+        if size.len() != self.offset {
+            return Err(RecordError::Changed {
+                path: path.clone(),
+                offset: self.offset,
+            });
+        }
+        Ok(None)
+    }
+
+    /// Rows of the whole input.
+    pub(in crate::job) fn num_input_rows(&self) -> Option<u64> {
+        let complete = self.journal.header.complete;
+        complete.map(|complete| complete.census.num_rows)
     }
 }

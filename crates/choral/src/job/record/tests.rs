@@ -20,11 +20,8 @@ const CHANGED: Reuse = Reuse {
 };
 
 fn job(model: &str) -> Description {
-    Description {
-        inputs: vec!["in.jsonl".to_owned()],
-        shard: None,
-        settings: Settings::from([("model".to_owned(), model.to_owned())]),
-    }
+    let settings = Settings::from([("model".to_owned(), model.to_owned())]);
+    Description::new(vec!["in.jsonl".to_owned()], None, settings)
 }
 
 fn row(index: u64, id: Option<&str>, text: &str) -> Row {
@@ -116,7 +113,7 @@ fn lines_come_as_they_are_put_and_end_in_the_order_of_the_rows() {
     record.finish().expect("writable");
     let sorted: String = rows.iter().map(|row| line(row, "yes")).collect();
     assert_eq!(text(&path), sorted);
-    for suffix in [".sorted", ".journal.new"] {
+    for suffix in [".journal.sorted", ".journal.new"] {
         assert!(!with_suffix(&path, suffix).exists(), "{suffix}");
     }
     drop(record);
@@ -246,9 +243,130 @@ fn a_finished_output_that_was_edited_is_not_touched() {
     drop(record);
     let edited = text(&path).replace("\"says\":\"2\"", "\"says\":\"X\"");
     fs::write(&path, &edited).expect("writable");
+    let journal = fs::read(with_suffix(&path, ".journal")).expect("readable");
     let error = open_with(&path, Reuse::default()).expect_err("edited");
     assert!(matches!(error, RecordError::Changed { .. }), "{error}");
     assert_eq!(text(&path), edited);
+    let after = fs::read(with_suffix(&path, ".journal")).expect("readable");
+    assert_eq!(after, journal);
+    // And if the edit is undone, all is well.
+    let undone = edited.replace("\"says\":\"X\"", "\"says\":\"2\"");
+    fs::write(&path, undone).expect("writable");
+    assert_eq!(run(&mut open(&path), &rows), NONE);
+}
+
+#[test]
+fn one_damaged_line_or_entry_costs_one_row() {
+    let (_folder, path) = folder();
+    let rows: Vec<_> = (0..9).map(|i| (row(i, None, "text"), "yes")).collect();
+    let mut record = open(&path);
+    run(&mut record, &rows[..6]);
+    drop(record);
+    let mut bytes = fs::read(&path).expect("readable");
+    bytes[10] ^= 1;
+    fs::write(&path, bytes).expect("writable");
+    let journal = with_suffix(&path, ".journal");
+    let mut bytes = fs::read(&journal).expect("readable");
+    let fourth = text_until_newline(&journal) + 3 * 56;
+    bytes[fourth + 20] ^= 1;
+    fs::write(&journal, bytes).expect("writable");
+    let mut record = open(&path);
+    assert_eq!((record.num_found(), record.num_damaged()), (4, 2));
+    assert_eq!(run(&mut record, &rows), [0, 3, 6, 7, 8]);
+    record.finish().expect("writable");
+    let sorted: String = rows.iter().map(|(row, says)| line(row, says)).collect();
+    assert_eq!(text(&path), sorted);
+    drop(record);
+    assert_eq!(run(&mut open(&path), &rows), NONE);
+}
+
+#[test]
+fn a_file_that_was_removed_meanwhile_does_not_pass_for_the_answers() {
+    let (_folder, path) = folder();
+    let rows = [(row(0, None, "one"), "1")];
+    let mut record = open(&path);
+    run(&mut record, &rows);
+    fs::remove_file(&path).expect("removable");
+    let error = record.finish().expect_err("the file is gone").to_string();
+    assert!(error.contains("replaced or removed"), "{error}");
+}
+
+#[test]
+fn a_row_that_moves_keeps_every_byte_of_its_answer() {
+    let (_folder, path) = folder();
+    let exact = |row: &Row| {
+        let mut answer = answer(row, "x");
+        let tricky = "\",\"row\":7".to_owned();
+        answer.fields.insert("n".to_owned(), tricky.into());
+        // As f32 it is written otherwise than as f64.
+        let chosen = crate::job::TokenAlternative {
+            token_id: 1,
+            token: "t".to_owned(),
+            logprob: -0.000_009_212_223,
+        };
+        answer.prompt_logprobs = Some(vec![Some(crate::job::TokenEntry {
+            chosen,
+            top_logprobs: Vec::new(),
+        })]);
+        answer
+    };
+    let id = Some("a\",\"row\":9");
+    let first = row(0, id, "one");
+    let mut record = open(&path);
+    record.kept(&first).expect("readable");
+    record.put(&exact(&first)).expect("writable");
+    record.finish().expect("writable");
+    drop(record);
+    let moved = row(12, id, "one");
+    let mut record = open_with(&path, CHANGED).expect("opens");
+    assert!(record.kept(&moved).expect("readable").is_some());
+    record.finish().expect("writable");
+    let mut expected = Vec::new();
+    exact(&moved).write(&mut expected);
+    assert_eq!(text(&path).into_bytes(), expected);
+}
+
+#[test]
+fn trying_errors_again_changes_nothing_else_of_a_finished_output() {
+    let (_folder, path) = folder();
+    let rows = [(row(0, None, "one"), "1"), (row(1, None, "two"), "bad")];
+    let mut record = open(&path);
+    run(&mut record, &rows);
+    record.finish().expect("writable");
+    drop(record);
+    let retry = Reuse {
+        retry_errors: true,
+        ..Reuse::default()
+    };
+    let mut record = open_with(&path, retry).expect("opens");
+    let edited = record.kept(&row(0, None, "ONE"));
+    let error = edited.expect_err("it was edited").to_string();
+    assert!(error.contains("is finished"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_an_output_stays_one() {
+    let (folder, path) = folder();
+    let link = folder.path().join("link.jsonl");
+    fs::write(&path, "").expect("writable");
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    let rows: Vec<_> = (0..2).map(|i| row(i, None, "text")).collect();
+    let overwrite = Reuse {
+        overwrite: true,
+        ..Reuse::default()
+    };
+    let mut record = open_with(&link, overwrite).expect("opens");
+    for row in &rows {
+        record.kept(row).expect("readable");
+    }
+    for row in rows.iter().rev() {
+        record.put(&answer(row, "yes")).expect("writable");
+    }
+    record.finish().expect("writable");
+    assert!(link.is_symlink());
+    let sorted = line(&rows[0], "yes") + &line(&rows[1], "yes");
+    assert_eq!(text(&path), sorted);
 }
 
 #[test]
@@ -289,7 +407,7 @@ fn a_rename_that_was_cut_short_is_made_good() {
     drop(record);
     let sorted = text(&path);
     // As if the process had ended between the two renames.
-    fs::rename(&path, with_suffix(&path, ".sorted")).expect("writable");
+    fs::rename(&path, with_suffix(&path, ".journal.sorted")).expect("writable");
     fs::write(&path, unsorted).expect("writable");
     let rows: Vec<_> = rows.into_iter().map(|row| (row, "no")).collect();
     let mut record = open(&path);
@@ -361,9 +479,9 @@ proptest! {
         let num_found = record.num_found();
         let told: Vec<_> = rows.iter().map(|row| (row.clone(), "yes")).collect();
         let put = run(&mut record, &told);
-        prop_assert_eq!(put.len() + num_found, 12);
+        prop_assert_eq!(put.len() as u64 + num_found, 12);
         if lost_bytes == 0 && lost_entry_bytes == 0 {
-            prop_assert_eq!(num_found, num_put);
+            prop_assert_eq!(num_found, num_put as u64);
         }
         record.finish().expect("writable");
         let sorted: String = rows.iter().map(|row| line(row, "yes")).collect();

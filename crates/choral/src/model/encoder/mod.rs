@@ -83,10 +83,6 @@ impl EncoderSpec {
         if hyper.gguf_bool(CAUSAL)? == Some(true) {
             return Err(hyper.invalid(CAUSAL, false, true));
         }
-        let norm_eps = hyper.f32(EPS)?.unwrap_or(1e-12);
-        if !(norm_eps.is_finite() && norm_eps >= 0.0) {
-            return Err(hyper.invalid(EPS, "a number that is not negative", norm_eps));
-        }
         Ok(Self {
             vocab_size: hyper.vocab_size()?,
             hidden_size,
@@ -95,7 +91,7 @@ impl EncoderSpec {
             head_dim,
             ffn_size: hyper.bounded(KEYS.ffn, 1..=MAX_WIDTH)?,
             activation: hyper.activation()?.unwrap_or(Activation::Gelu),
-            norm_eps,
+            norm_eps: hyper.epsilon(EPS)?,
             max_context: hyper.bounded(KEYS.context, 1..=i32::MAX as usize)?,
             first_position: 0,
             names: hyper.names,

@@ -32,7 +32,8 @@ fn tiny() -> DecoderSpec {
         .set("qwen2.attention.head_count", 4u32)
         .set("qwen2.attention.head_count_kv", 2u32)
         .set("qwen2.feed_forward_length", 64u32)
-        .set("qwen2.context_length", 100u32);
+        .set("qwen2.context_length", 100u32)
+        .set("qwen2.attention.layer_norm_rms_epsilon", 1e-6f32);
     let info = choral_formats::TensorInfo {
         name: "token_embd.weight".into(),
         dtype: choral_formats::Dtype::F32,

@@ -81,8 +81,10 @@ pub struct Keys {
     pub heads: Key,
     /// Key and value heads; as many as query heads if not said.
     pub kv_heads: Key,
-    /// Inner width of the feed-forward part; four times the width if not said.
+    /// Inner width of the feed-forward part.
     pub ffn: Key,
+    /// How many widths that is where a `config.json` has `null` for it; refused if `None`.
+    pub ffn_widths: Option<usize>,
     /// Longest sequence.
     pub context: Key,
     /// Added to the mean square in norms.
@@ -97,6 +99,7 @@ impl Keys {
         heads: Key::new("num_attention_heads", "attention.head_count"),
         kv_heads: Key::new("num_key_value_heads", "attention.head_count_kv"),
         ffn: Key::new("intermediate_size", "feed_forward_length"),
+        ffn_widths: None,
         context: Key::new("max_position_embeddings", "context_length"),
         eps: Key::new("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
     };
@@ -104,6 +107,7 @@ impl Keys {
 
 const HEAD_DIM: Key = Key::new("head_dim", "attention.key_length");
 const VALUE_DIM: Key = Key::gguf("attention.value_length");
+const EXPERT_SIZE: Key = Key::gguf("expert_feed_forward_length");
 
 /// No released model comes near; a header that says more is not to be believed.
 const MAX_WIDTH: usize = 1 << 20;
@@ -146,10 +150,6 @@ impl DecoderSpec {
         if let Some(value_dim) = hyper.gguf_usize(VALUE_DIM)?.filter(|&v| v != head_dim) {
             return Err(hyper.invalid(VALUE_DIM, format!("{head_dim}, as keys have"), value_dim));
         }
-        let norm_eps = hyper.f32(keys.eps)?.unwrap_or(1e-6);
-        if !(norm_eps.is_finite() && norm_eps >= 0.0) {
-            return Err(hyper.invalid(keys.eps, "a number that is not negative", norm_eps));
-        }
         Ok(Self {
             vocab_size: hyper.vocab_size()?,
             hidden_size,
@@ -159,7 +159,7 @@ impl DecoderSpec {
             head_dim,
             norm: NormSpec {
                 kind: NormKind::Rms,
-                eps: norm_eps,
+                eps: hyper.epsilon(keys.eps)?,
                 hf_offset: 0.0,
             },
             placement: Placement::Before,
@@ -171,9 +171,13 @@ impl DecoderSpec {
                 bidirectional: false,
             },
             ffn: FfnSpec {
-                size: match hyper.usize(keys.ffn)? {
-                    Some(_) => hyper.bounded(keys.ffn, 1..=MAX_WIDTH)?,
-                    None => 4 * hidden_size,
+                size: match (hyper.usize(keys.ffn)?, keys.ffn_widths) {
+                    (None, Some(widths)) if !hyper.is_gguf() => widths * hidden_size,
+                    // A file of experts only need not state the width of dense layers.
+                    (None, _) if hyper.gguf_usize(EXPERT_SIZE)?.is_some() => {
+                        hyper.bounded(EXPERT_SIZE, 1..=MAX_WIDTH)?
+                    }
+                    _ => hyper.bounded(keys.ffn, 1..=MAX_WIDTH)?,
                 },
                 gated: true,
                 activation: hyper.activation()?.unwrap_or(Activation::Silu),

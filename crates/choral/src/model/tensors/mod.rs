@@ -6,6 +6,8 @@
 //! with rows.
 
 mod place;
+#[cfg(test)]
+mod tests;
 
 pub(in crate::model) use place::{Place, RowOrder, Rows};
 

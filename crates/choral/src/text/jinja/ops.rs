@@ -127,7 +127,7 @@ fn arithmetic(op: BinaryOp, left: Number, right: Number) -> Result<Value> {
                 if left == 0 {
                     return Err(zero_division());
                 }
-                return Ok(Value::Float((left as f64).powf(right as f64)));
+                return Ok(Value::Float(libm::pow(left as f64, right as f64)));
             }
             BinaryOp::Pow => u32::try_from(right)
                 .ok()
@@ -153,7 +153,7 @@ fn arithmetic(op: BinaryOp, left: Number, right: Number) -> Result<Value> {
                 remainder
             }
         }
-        BinaryOp::Pow => left.powf(right),
+        BinaryOp::Pow => libm::pow(left, right),
         BinaryOp::Div => left / right,
     }))
 }

@@ -143,7 +143,9 @@ impl Int8 for Avx2 {
 
     #[inline(always)]
     fn dot_signed(self, acc: Self::I, w: Self::B, a: __m256i) -> Self::I {
-        // |w| times a with the sign of w; |w| and |a| are at most 127.
+        // |w| times a with the sign of w. |w| is at most 128, which is a byte as it is
+        // taken here, without a sign; |a| is at most 127, so that its sign can be
+        // changed. Pairs of products stay below 2^15: 2 * 128 * 127.
         lanes!({
             let ones = _mm256_set1_epi16(1);
             let pairs = [

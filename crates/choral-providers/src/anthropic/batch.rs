@@ -1,0 +1,164 @@
+//! Anthropic's Message Batches.
+//!
+//! Results are fetched from the path that the reference names and not from the URL that
+//! the server sends: the key goes to no other place.
+
+use super::{Messages, error_of};
+use crate::batches::{Entry, in_order, making};
+use crate::call::{Body, Call};
+use crate::protocol::{Protocol, count, json, string};
+use crate::remote::Shared;
+use choral::provider::{
+    BatchCounts, BatchState, BatchStatus, BatchTicket, ErrorKind, GenerateError, RemoteOutcome,
+};
+use serde_json::{Value, json};
+
+/// Most requests in a batch, and most bytes of them.
+const MAX_REQUESTS: usize = 100_000;
+const MAX_BYTES: usize = 256_000_000;
+
+/// Longest id of a request.
+const MAX_ID: usize = 64;
+
+pub(crate) async fn submit(
+    shared: &Shared,
+    entries: Vec<Entry>,
+) -> Result<BatchTicket, GenerateError> {
+    let refuse = |field: &str, message: String| {
+        Err(GenerateError::invalid(field, message).with_provider(shared.kind.name()))
+    };
+    if entries.len() > MAX_REQUESTS {
+        let found = entries.len();
+        let message = format!("{found} requests, expected at most {MAX_REQUESTS}");
+        return refuse("requests", message);
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if let Some(entry) = entries.iter().find(|entry| {
+        entry.id.is_empty() || entry.id.len() > MAX_ID || !entry.id.chars().all(is_plain)
+    }) {
+        let id = &entry.id;
+        let message = format!("the id `{id}`, expected 1 to {MAX_ID} letters, digits, `_` and `-`");
+        return refuse("id", message);
+    }
+    let request_ids = entries.iter().map(|entry| entry.id.clone()).collect();
+    let requests = entries.into_iter();
+    let requests = requests.map(|entry| json!({"custom_id": entry.id, "params": entry.body}));
+    let body = json!({"requests": requests.collect::<Vec<_>>()});
+    let call = making(shared.post("v1/messages/batches", &body));
+    if let Body::Json(bytes) = &call.body
+        && bytes.len() > MAX_BYTES
+    {
+        return refuse(
+            "requests",
+            format!("{} bytes, expected at most {MAX_BYTES}", bytes.len()),
+        );
+    }
+    let batch = shared.fetch_json(&call).await?;
+    let id = string(&batch, "id").map_err(|error| shared.client.told(error, 1))?;
+    Ok(BatchTicket {
+        provider: shared.kind.name().to_owned(),
+        model: shared.model.clone(),
+        id: id.to_owned(),
+        input_file_id: None,
+        request_ids,
+    })
+}
+
+/// Ids come from files: each stays one segment of the path.
+fn push(call: &mut Call, segments: &[&str]) {
+    if let Ok(mut path) = call.url.path_segments_mut() {
+        path.extend(segments);
+    }
+}
+
+pub(crate) async fn status(
+    shared: &Shared,
+    ticket: &BatchTicket,
+) -> Result<BatchStatus, GenerateError> {
+    let mut call = shared.get("v1/messages/batches");
+    push(&mut call, &[&ticket.id]);
+    read_status(shared, &shared.fetch_json(&call).await?)
+}
+
+pub(crate) async fn cancel(
+    shared: &Shared,
+    ticket: &BatchTicket,
+) -> Result<BatchStatus, GenerateError> {
+    let mut call = shared.post("v1/messages/batches", &json!({}));
+    push(&mut call, &[&ticket.id, "cancel"]);
+    read_status(shared, &shared.fetch_json(&call).await?)
+}
+
+fn read_status(shared: &Shared, batch: &Value) -> Result<BatchStatus, GenerateError> {
+    let counts = &batch["request_counts"];
+    let [processing, succeeded, errored, canceled, expired] =
+        ["processing", "succeeded", "errored", "canceled", "expired"]
+            .map(|name| count(&counts[name]));
+    let told = |error| shared.client.told(error, 1);
+    let state = match string(batch, "processing_status").map_err(told)? {
+        "canceling" => BatchState::Cancelling,
+        "ended" if canceled > 0 => BatchState::Cancelled,
+        "ended" if expired > 0 => BatchState::Expired,
+        "ended" => BatchState::Completed,
+        // `in_progress`, or what may be added: it has not ended.
+        _ => BatchState::InProgress,
+    };
+    let failed = errored.saturating_add(canceled).saturating_add(expired);
+    let done = succeeded.saturating_add(failed);
+    Ok(BatchStatus {
+        state,
+        counts: BatchCounts {
+            total: done.saturating_add(processing),
+            completed: succeeded,
+            failed,
+        },
+        errors: Vec::new(),
+    })
+}
+
+pub(crate) async fn results(
+    shared: &Shared,
+    ticket: &BatchTicket,
+) -> Result<Vec<RemoteOutcome>, GenerateError> {
+    let name = shared.kind.name();
+    if !status(shared, ticket).await?.state.is_end() {
+        let message = "the batch has not ended";
+        return Err(GenerateError::invalid("ticket", message).with_provider(name));
+    }
+    let mut call = shared.get("v1/messages/batches");
+    push(&mut call, &[&ticket.id, "results"]);
+    call.max_bytes = Some(shared.client.options().max_download_bytes);
+    let fetched = shared.client.fetch(&call).await?;
+    let lines = fetched.body.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace));
+    let outcomes = lines.map(|line| outcome(shared, line));
+    let outcomes: Result<Vec<_>, _> = outcomes.collect();
+    let outcomes = outcomes.map_err(|error| shared.client.told(error, 1))?;
+    let missing = GenerateError::new(ErrorKind::Server, "the batch has no outcome for it");
+    Ok(in_order(ticket, outcomes, &missing.with_provider(name)))
+}
+
+/// One line of the results.
+fn outcome(shared: &Shared, line: &[u8]) -> Result<RemoteOutcome, GenerateError> {
+    let line = json(line)?;
+    let id = string(&line, "custom_id")?.to_owned();
+    let found = &line["result"];
+    let result = match string(found, "type")? {
+        "succeeded" => Messages.response(&found["message"]).map(|mut response| {
+            response.id = Some(id.clone());
+            response.raw_response = Some(found["message"].clone());
+            response
+        }),
+        "errored" => Err(error_of(&found["error"], ErrorKind::Server)),
+        "canceled" => Err(GenerateError::cancelled()),
+        "expired" => Err(GenerateError::new(
+            ErrorKind::Expired,
+            "the batch expired first",
+        )),
+        other => Err(crate::protocol::malformed(format!(
+            "a result of the type `{other}`"
+        ))),
+    };
+    let result = result.map_err(|error| shared.client.told(error, 1));
+    Ok(RemoteOutcome { id, result })
+}
