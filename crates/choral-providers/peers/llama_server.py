@@ -18,6 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+KEY = "peer-key-0123456789"
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -37,14 +38,16 @@ def main() -> None:
     command = [sys.executable, "-m", "llama_cpp.server", "--model", str(arguments.model)]
     command += ["--port", str(port), "--n_ctx", str(arguments.context), "--model_alias", "peer"]
     # `logits_all` is what log-probabilities of completions need.
-    command += ["--logits_all", "true", "--verbose", "false"]
+    command += ["--logits_all", "true", "--verbose", "false", "--api_key", KEY]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}/v1"
         deadline = time.monotonic() + 120
         while True:
             try:
-                urllib.request.urlopen(f"{url}/models", timeout=2).read()
+                headers = {"Authorization": f"Bearer {KEY}"}
+                request = urllib.request.Request(f"{url}/models", headers=headers)
+                urllib.request.urlopen(request, timeout=2).read()
                 break
             except OSError:
                 if server.poll() is not None:
@@ -52,7 +55,7 @@ def main() -> None:
                 if time.monotonic() > deadline:
                     sys.exit("the server does not answer")
                 time.sleep(0.2)
-        example = ["run", "--quiet", "-p", "choral-providers", "--example", "peer", "--", url]
+        example = ["run", "--quiet", "-p", "choral-providers", "--example", "peer", "--", url, KEY]
         cargo = os.environ.get("CARGO", "cargo")
         sys.exit(subprocess.run([cargo, *example], cwd=ROOT).returncode)
     finally:

@@ -20,7 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::config::Config;
 use crate::output::progress::Progress;
-use crate::{EXIT_INTERRUPTED, NOTES};
+use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::Result;
 use chat::{Chat, ChatRows};
 use choral::job::table::CsvOptions;
@@ -37,9 +37,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use target::{OutputFormat, Target};
-
-/// Exit code when some rows are in error.
-const EXIT_SOME_FAILED: u8 = 3;
 
 /// What a row may say, for `--help`.
 const ROWS: &str = "\

@@ -8,7 +8,7 @@ use crate::input;
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::progress::Progress;
-use crate::{EXIT_INTERRUPTED, NOTES};
+use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::{Context as _, Result, anyhow, bail};
 use choral::embed::{
     Answer, EmbedError, EmbedJob, Embedder, EmbedderInfo, Form, Pooling, RowReader,
@@ -24,9 +24,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Exit code when some rows are in error.
-const EXIT_SOME_FAILED: u8 = 3;
 
 /// What a row may say, for `--help`.
 const ROWS: &str = "\
