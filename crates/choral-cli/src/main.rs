@@ -24,6 +24,9 @@ use tracing_subscriber::EnvFilter;
 /// Exit code of a command line that makes no sense, as clap has it.
 const EXIT_USAGE: u8 = 2;
 
+/// Exit code when some rows are in error.
+const EXIT_SOME_FAILED: u8 = 3;
+
 /// Exit code after Ctrl-C, as shells have it.
 const EXIT_INTERRUPTED: u8 = 130;
 

@@ -20,7 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::config::Config;
 use crate::output::progress::Progress;
-use crate::{EXIT_INTERRUPTED, NOTES};
+use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::Result;
 use chat::{Chat, ChatRows};
 use choral::job::table::CsvOptions;
@@ -37,9 +37,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use target::{OutputFormat, Target};
-
-/// Exit code when some rows are in error.
-const EXIT_SOME_FAILED: u8 = 3;
 
 /// What a row may say, for `--help`.
 const ROWS: &str = "\
@@ -134,7 +131,8 @@ pub(crate) struct Args {
     /// Treat prompts as messages and apply the chat template
     #[arg(long)]
     chat: bool,
-    /// Put times and cached tokens into the answers, which then differ from run to run
+    /// Put times and cached tokens into the answers, which then differ from run to run; in OpenAI's
+    /// format there is a place for cached tokens only
     #[arg(long)]
     timings: bool,
     /// Show the configuration
@@ -216,7 +214,8 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     let num_blank_lines = inputs.num_blank_lines();
     let mut reader = RowReader::new(inputs, params.clone())
         .with_adapters(engine.adapters(), adapters.clone())
-        .with_models(args.model_names(info));
+        .with_models(args.model_names(settings::model_names(info)))
+        .with_max_model_len(engine.max_model_len());
     if let Some(template) = template {
         reader = reader.with_template(template);
     }
@@ -227,7 +226,14 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
             facts.is_format_guessed,
             Counter::default(),
         );
-        return dry_run::run(&target, rows, &mut chat, &engine);
+        let mut runner = EngineRunner {
+            engine: &engine,
+            render: &mut |input| chat.render(input),
+            // Nothing is drawn.
+            seed: 0,
+            with_timings: false,
+        };
+        return dry_run::run(&target, rows, &mut runner);
     }
     let has_limit = params.max_tokens.is_some();
     let (answers, seed, counter) = if files::is_stream(&args.output) {
@@ -277,11 +283,7 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         runner: &mut runner,
         order,
         limits,
-        max_errors: if args.fail_fast {
-            Some(0)
-        } else {
-            args.max_errors
-        },
+        max_errors: args.most_errors(),
         stop,
     };
     let outcome = job.run(rows, &mut answers);
@@ -324,6 +326,15 @@ impl Args {
         Ok(())
     }
 
+    /// More rows in error than that end the job.
+    fn most_errors(&self) -> Option<u64> {
+        if self.fail_fast {
+            Some(0)
+        } else {
+            self.max_errors
+        }
+    }
+
     fn prompt_template(&self) -> Result<Option<PromptTemplate>> {
         let source = match (&self.prompt_template, &self.prompt_template_file) {
             (Some(source), _) => source.clone(),
@@ -351,8 +362,7 @@ impl Args {
         };
         reader.filter(is_ours).map(move |row| {
             let mut row = row?;
-            let line = row.head.line;
-            row.work = row.work.and_then(|work| to_chat.apply(line, work));
+            row.work = row.work.and_then(|work| to_chat.apply(&row.head, work));
             if let Err(error) = &mut row.work
                 && error.code == RowCode::InvalidJson
                 && is_format_guessed
@@ -365,10 +375,11 @@ impl Args {
         })
     }
 
-    fn model_names(&self, info: &choral::ModelInfo) -> ModelNames {
+    /// The names by which rows may call the model, which has some of its own.
+    fn model_names(&self, own: Vec<String>) -> ModelNames {
         let mut names = self.served_model_name.clone();
         if names.is_empty() {
-            names = settings::model_names(info);
+            names = own;
         }
         ModelNames {
             names,

@@ -15,7 +15,7 @@ use super::output;
 use super::queue::{NoPlace, Place, Queue};
 use super::relay::relay;
 use super::reply::{Reply, Subject};
-use super::request::{Prompt, Request, RequestOutput};
+use super::request::{Prompt, Request, RequestOutput, RequestSize};
 use super::scheduler::{RequestId, Rules, Scheduler, SchedulerConfig};
 use super::stream::GenerationStream;
 use crate::builder::{EngineBuilder, ModelInfo};
@@ -146,6 +146,18 @@ impl Engine {
         shared.threads = Mutex::new(vec![engine, output]);
         Ok(Self {
             shared: Arc::new(shared),
+        })
+    }
+
+    /// What a request would come to, without running it.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit) that are the request's own.
+    pub fn check(&self, request: &Request) -> Result<RequestSize, SubmitError> {
+        let Checked { prompt, rules, .. } = self.shared.check(request.clone())?;
+        Ok(RequestSize {
+            num_prompt_tokens: prompt.len(),
+            max_new_tokens: rules.max_new_tokens,
         })
     }
 

@@ -54,5 +54,5 @@ pub(crate) use images::PromptImages;
 pub(crate) use lora::Mix;
 pub use mailbox::StreamEvent;
 pub use metrics::{EngineMetrics, StepStats};
-pub use request::{Lora, Prompt, Request, RequestMetrics, RequestOutput};
+pub use request::{Lora, Prompt, Request, RequestMetrics, RequestOutput, RequestSize};
 pub use stream::{Events, GenerationStream};

@@ -89,6 +89,15 @@ pub struct Request {
     pub images: Vec<ImageEmbedding>,
 }
 
+/// What a request would come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestSize {
+    /// Tokens of the prompt, those that the tokenizer adds included.
+    pub num_prompt_tokens: usize,
+    /// Most tokens of each answer: what was asked for, or what the context has room for.
+    pub max_new_tokens: usize,
+}
+
 impl Request {
     /// A request without a name, with the default parameters.
     pub fn new(prompt: impl Into<Prompt>) -> Self {

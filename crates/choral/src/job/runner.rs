@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::row::{ChatInput, RowCode, RowError, RowHead, RowInput, RowWork};
-use crate::engine::request::RequestMetrics;
+use crate::engine::request::{RequestMetrics, RequestSize};
 use crate::engine::{Engine, Prompt, Request, SubmitError};
 use std::error::Error;
 use std::pin::Pin;
@@ -53,30 +53,40 @@ pub struct EngineRunner<'a> {
 }
 
 impl EngineRunner<'_> {
-    /// The prompt of a row, and the field that it came from.
-    fn prompt(
+    /// What [`start`](Runner::start) would run, and what that would come to.
+    ///
+    /// # Errors
+    /// Those of `start`.
+    pub fn check(
         &mut self,
         head: &RowHead,
-        input: RowInput,
-    ) -> Result<(Prompt, &'static str), RowError> {
-        match input {
-            RowInput::Prompt(prompt) => Ok((prompt, "prompt")),
-            RowInput::Chat(input) => match (self.render)(&input) {
-                Ok(prompt) => Ok((prompt, "messages")),
-                Err(message) => Err(head.error(RowCode::Template, message, "messages")),
-            },
+        work: RowWork,
+    ) -> Result<(Request, RequestSize), RowError> {
+        let (request, field) = self.request(head, work)?;
+        match self.engine.check(&request) {
+            Ok(size) => Ok((request, size)),
+            Err(refused) => Err(row_error(head, &refused, field)),
         }
     }
-}
 
-impl Runner for EngineRunner<'_> {
-    fn start(&mut self, head: &RowHead, work: RowWork) -> Result<Running, Refusal> {
+    /// The request of a row, and the field that its prompt came from.
+    fn request(
+        &mut self,
+        head: &RowHead,
+        work: RowWork,
+    ) -> Result<(Request, &'static str), RowError> {
         let RowWork {
             input,
             params,
             lora,
         } = work;
-        let (prompt, field) = self.prompt(head, input).map_err(Refusal::Row)?;
+        let (prompt, field) = match input {
+            RowInput::Prompt(prompt) => (prompt, "prompt"),
+            RowInput::Chat(input) => match (self.render)(&input) {
+                Ok(prompt) => (prompt, "messages"),
+                Err(message) => return Err(head.error(RowCode::Template, message, "messages")),
+            },
+        };
         let key = head.key();
         let mut request = Request::new(prompt)
             .with_id(key.to_string())
@@ -84,27 +94,30 @@ impl Runner for EngineRunner<'_> {
         request.lora = lora;
         let seed = &mut request.params.seed;
         *seed = Some(seed.unwrap_or_else(|| key.seed(self.seed)));
+        Ok((request, field))
+    }
+}
+
+/// A request that was refused, as an error of its row. `field` has its prompt.
+fn row_error(head: &RowHead, refused: &SubmitError, field: &str) -> RowError {
+    let (code, field) = match refused {
+        SubmitError::Params(of) => (RowCode::InvalidParameter, of.field()),
+        SubmitError::UnknownAdapter { .. } => (RowCode::InvalidParameter, "lora"),
+        SubmitError::PromptTooLong { .. } | SubmitError::TooManyBlocks { .. } => {
+            (RowCode::TooLong, field)
+        }
+        _ => (RowCode::InvalidPrompt, field),
+    };
+    head.error(code, with_causes(refused), field)
+}
+
+impl Runner for EngineRunner<'_> {
+    fn start(&mut self, head: &RowHead, work: RowWork) -> Result<Running, Refusal> {
+        let (request, field) = self.request(head, work).map_err(Refusal::Row)?;
         let stream = match self.engine.submit_wait(request) {
             Ok(stream) => stream,
             Err(SubmitError::ShutDown) => return Err(Refusal::Job(SubmitError::ShutDown.into())),
-            Err(refused) => {
-                let code = match &refused {
-                    SubmitError::Params(_) | SubmitError::UnknownAdapter { .. } => {
-                        RowCode::InvalidParameter
-                    }
-                    SubmitError::PromptTooLong { .. } | SubmitError::TooManyBlocks { .. } => {
-                        RowCode::TooLong
-                    }
-                    _ => RowCode::InvalidPrompt,
-                };
-                let field = match &refused {
-                    SubmitError::Params(of) => of.field(),
-                    SubmitError::UnknownAdapter { .. } => "lora",
-                    _ => field,
-                };
-                let error = head.error(code, with_causes(&refused), field);
-                return Err(Refusal::Row(error));
-            }
+            Err(refused) => return Err(Refusal::Row(row_error(head, &refused, field))),
         };
         let (engine, head) = (self.engine.clone(), head.clone());
         let with_timings = self.with_timings;

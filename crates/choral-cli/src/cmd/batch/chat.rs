@@ -3,7 +3,7 @@
 use crate::args::template::TemplateArgs;
 use crate::message::message;
 use anyhow::Result;
-use choral::job::{ChatInput, RowCode, RowError, RowInput, RowWork};
+use choral::job::{ChatInput, RowCode, RowError, RowHead, RowInput, RowWork};
 use choral::text::ChatTemplate;
 use choral::{Engine, Prompt};
 
@@ -57,19 +57,14 @@ pub(super) struct ChatRows {
 }
 
 impl ChatRows {
-    pub(super) fn apply(&self, line: u64, work: RowWork) -> Result<RowWork, RowError> {
+    pub(super) fn apply(&self, head: &RowHead, work: RowWork) -> Result<RowWork, RowError> {
         let input = match work.input {
             RowInput::Prompt(Prompt::Text(text)) if self.prompts_are_chats => {
                 RowInput::Chat(ChatInput::new(self.args.conversation(&text)))
             }
             RowInput::Prompt(Prompt::Tokens(_)) if self.prompts_are_chats => {
-                return Err(RowError {
-                    code: RowCode::InvalidPrompt,
-                    message: "`prompt` is a list of token ids, expected text for --chat".to_owned(),
-                    line,
-                    field: Some("prompt".to_owned()),
-                    file: None,
-                });
+                let message = "`prompt` is a list of token ids, expected text for --chat";
+                return Err(head.error(RowCode::InvalidPrompt, message.to_owned(), "prompt"));
             }
             RowInput::Chat(mut chat) => {
                 let first = chat.messages.first();
