@@ -160,9 +160,10 @@ fn beside(model: &Path) -> Option<PathBuf> {
         folder
     };
     let is_encoder = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str());
+        let name = path.file_stem().and_then(|name| name.to_str());
         let name = name.unwrap_or_default().to_ascii_lowercase();
-        name.contains("mmproj") && name.ends_with(".gguf") && path.is_file()
+        let is_gguf = |ending: &std::ffi::OsStr| ending.eq_ignore_ascii_case("gguf");
+        name.contains("mmproj") && path.extension().is_some_and(is_gguf) && path.is_file()
     };
     let entries = std::fs::read_dir(folder).ok()?;
     let mut found = entries

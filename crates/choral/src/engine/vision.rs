@@ -20,7 +20,7 @@ impl Engine {
     }
 
     /// Makes embeddings of pictures, for requests to come
-    /// ([`Request::with_images`]). Computes on workers of its own, on the calling
+    /// ([`Request::with_images`](super::Request::with_images)). Computes on workers of its own, on the calling
     /// thread's time.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ impl ImageEncoder {
     }
 
     /// Numbers of a token of what it makes: the width of the text model.
-    pub fn hidden_size(&self) -> usize {
+    pub fn token_width(&self) -> usize {
         self.model.spec().out_size
     }
 
@@ -94,7 +94,7 @@ impl ImageEncoder {
             let [_, height, width] = image.grid;
             let (rows, columns) = (height / merge, width / merge);
             let index = made.len();
-            let embedding = ImageEmbedding::new(rows, columns, self.hidden_size(), values);
+            let embedding = ImageEmbedding::new(rows, columns, self.token_width(), values);
             made.push(embedding.map_err(|error| error.of_image(index))?);
         }
         if num_patches(images[0]) > STEP_PATCHES {

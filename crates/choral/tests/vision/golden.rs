@@ -304,7 +304,7 @@ fn settings_of_pictures_that_choral_does_not_follow_are_refused() {
             "config.json",
             "\"out_hidden_size\": 64",
             "\"out_hidden_size\": 32",
-            ["attn", "expected"],
+            ["width 32", "is 64"],
         ),
         (
             "config.json",

@@ -54,7 +54,7 @@ fn requests() -> Vec<Request> {
             images.push(pictures[noise.below(pictures.len())].clone());
             tokens.extend((0..noise.below(3)).map(|_| noise.below(840) as u32));
         }
-        tokens.extend((0..1 + noise.below(30)).map(|_| noise.below(840) as u32));
+        tokens.extend((0..=noise.below(30)).map(|_| noise.below(840) as u32));
         let params = SamplingParams {
             max_tokens: Some(1 + noise.below(80) as u32),
             temperature: if index % 2 == 0 { 0.0 } else { 0.9 },
@@ -117,6 +117,7 @@ fn a_batch_with_pictures_is_its_parts_bit_for_bit() {
             .prefill_chunk(chunk)
             .prefix_caching(caching)
             .max_model_len(24 * BLOCK_TOKENS)
+            .max_num_seqs(16)
             .kv_memory(num_blocks * block)
             .build()
             .expect("a good model");

@@ -71,7 +71,7 @@ fn unfilter(raw: &[u8], stride: usize, step: usize) -> Vec<u8> {
                 0 => 0,
                 1 => left,
                 2 => up,
-                3 => ((a + b) / 2) as u8,
+                3 => i16::midpoint(a, b) as u8,
                 4 => {
                     let p = a + b - c;
                     let (pa, pb, pc) = ((p - a).abs(), (p - b).abs(), (p - c).abs());

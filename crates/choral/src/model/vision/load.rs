@@ -105,7 +105,8 @@ pub(super) fn packed_bytes(
 /// Frames of a patch in a GGUF file: a tensor each.
 pub(super) fn gguf_frames(source: &dyn TensorSource) -> usize {
     let frame = |i: &usize| source.tensor(&frame_name(*i)).is_some();
-    (0..).take_while(frame).count().max(1)
+    let all = source.infos().len();
+    (0..all).take_while(frame).count().max(1)
 }
 
 /// The tensor of a patch's frame in a GGUF file.

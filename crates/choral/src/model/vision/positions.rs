@@ -118,7 +118,7 @@ mod tests {
             1.712_663_8,
             1.117_187_5,
             -1.249_108_4,
-            -3.052_750_1,
+            -3.052_75,
         ];
         for (found, want) in sampled(&table, (2, 5)).iter().zip(want) {
             assert!((found - want).abs() < 1e-5, "{found} for {want}");

@@ -96,7 +96,7 @@ const AREAS: [usize; 2] = [112 * 112, 28 * 28 * 2 * 6144];
 
 /// Means and deviations of CLIP's pictures, which processors take where a file is silent.
 const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 impl ImageSpec {
     /// The encoder of pictures of a Hugging Face directory, or of a GGUF `mmproj` file;

@@ -38,8 +38,9 @@ fn any_spec() -> impl Strategy<Value = Spec> {
     )
         .prop_map(
             |(prompt, n, max_new, min_tokens, prompt_logits, diagnostics, (seed, mix), images)| {
+                let (prompt, images) = fit(prompt, images);
                 Spec {
-                    images: fit(&prompt, images),
+                    images,
                     prompt,
                     n,
                     max_new,
@@ -61,16 +62,22 @@ fn any_images() -> impl Strategy<Value = Vec<(usize, u32)>> {
     ]
 }
 
-/// Where those pictures begin, as many as a prompt has room for.
-fn fit(prompt: &[u32], images: Vec<(usize, u32)>) -> Vec<(usize, u32)> {
+/// Where those pictures begin, as many as a prompt has room for; and the prompt with
+/// placeholders there, which have no say in what is computed.
+fn fit(mut prompt: Vec<u32>, images: Vec<(usize, u32)>) -> (Vec<u32>, Vec<(usize, u32)>) {
     let pictures = pictures();
     let mut end = 0;
-    let starts = images.into_iter().map_while(|(before, number)| {
+    let mut starts = Vec::new();
+    for (before, number) in images {
         let start = end + before;
         end = start + pictures[number as usize].num_tokens();
-        (end <= prompt.len()).then_some((start, number))
-    });
-    starts.collect()
+        if end > prompt.len() {
+            break;
+        }
+        prompt[start..end].fill(1);
+        starts.push((start, number));
+    }
+    (prompt, starts)
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
