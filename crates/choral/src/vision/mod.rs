@@ -6,7 +6,9 @@
 //! files, of sequences or of how an encoder computes.
 
 mod embedding;
+pub mod encode;
 mod error;
+pub mod image;
 
 pub use embedding::{ContentHash, ImageEmbedding};
 pub use error::VisionError;
