@@ -9,6 +9,8 @@ mod embedding;
 pub mod encode;
 mod error;
 pub mod image;
+pub mod pairs;
+pub mod store;
 
 pub use embedding::{ContentHash, ImageEmbedding};
 pub use error::VisionError;
