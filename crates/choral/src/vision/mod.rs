@@ -9,6 +9,7 @@ mod embedding;
 pub mod encode;
 mod error;
 pub mod image;
+pub mod message;
 pub mod pairs;
 pub mod store;
 
