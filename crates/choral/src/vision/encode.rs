@@ -1,8 +1,7 @@
 //! Files of pictures through an encoder, a batch at a time.
 //!
 //! Owns the order of things: files are decoded on several threads, then encoded
-//! together; what is wrong with one is its own result. Knows neither what encodes
-//! ([`Engine::encode_images`](crate::Engine::encode_images), as a rule) nor where
+//! together; what is wrong with one is its own result. Knows neither what encodes nor where
 //! embeddings go.
 
 use super::image::{ImageFileError, ImageProcessor};

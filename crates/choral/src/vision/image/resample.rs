@@ -34,7 +34,8 @@ pub(super) fn resize(picture: &Picture, [width, height]: [usize; 2]) -> Picture 
 struct Weights {
     /// Of each output: its first input, and where its weights are.
     spans: Vec<(usize, std::ops::Range<usize>)>,
-    weights: Vec<i16>,
+    /// All weights, output after output.
+    values: Vec<i16>,
     /// Binary places of the weights.
     places: u32,
 }
@@ -59,7 +60,9 @@ impl Weights {
             let span = &mut exact[begin..];
             let sum: f64 = span.iter().sum();
             if sum != 0.0 {
-                span.iter_mut().for_each(|weight| *weight /= sum);
+                for weight in span {
+                    *weight /= sum;
+                }
             }
             spans.push((first, begin..begin + count));
         }
@@ -68,10 +71,10 @@ impl Weights {
         let places = (0..MAX_PLACES).take_while(fits).count() as u32;
         let one = f64::from(1_u32 << places);
         // Away from zero at a half, as the reference's casts do.
-        let weights = exact.iter().map(|weight| (weight * one).round() as i16);
+        let values = exact.iter().map(|weight| (weight * one).round() as i16);
         Self {
             spans,
-            weights: weights.collect(),
+            values: values.collect(),
             places,
         }
     }
@@ -107,7 +110,7 @@ fn rows(picture: &Picture, weights: &Weights) -> Picture {
         for (first, span) in &weights.spans {
             let mut sums = [weights.half(); 3];
             let inputs = row[first * 3..].as_chunks::<3>().0;
-            for (input, &weight) in inputs.iter().zip(&weights.weights[span.clone()]) {
+            for (input, &weight) in inputs.iter().zip(&weights.values[span.clone()]) {
                 for (sum, &value) in sums.iter_mut().zip(input) {
                     *sum += i32::from(value) * i32::from(weight);
                 }
@@ -127,7 +130,7 @@ fn columns(picture: &Picture, weights: &Weights) -> Picture {
     for (first, span) in &weights.spans {
         sums.fill(weights.half());
         let inputs = picture.pixels()[first * length..].chunks_exact(length);
-        for (row, &weight) in inputs.zip(&weights.weights[span.clone()]) {
+        for (row, &weight) in inputs.zip(&weights.values[span.clone()]) {
             for (sum, &value) in sums.iter_mut().zip(row) {
                 *sum += i32::from(value) * i32::from(weight);
             }

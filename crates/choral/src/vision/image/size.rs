@@ -117,7 +117,7 @@ pub(super) fn check(geometry: &ImageGeometry, size: ImageSize) -> Result<(), Ima
         });
     }
     match size {
-        ImageSize::Fixed(side) if side == 0 || side % factor != 0 || side > MAX_SIDE => {
+        ImageSize::Fixed(side) if side == 0 || !side.is_multiple_of(factor) || side > MAX_SIDE => {
             Err(ImageError::Size {
                 found: side,
                 expected: format!("a multiple of {factor}, up to {MAX_SIDE}"),

@@ -243,7 +243,7 @@ fn square(
     let token_bytes = token_bytes.ok_or_else(no_shape)?;
     let tokens = found / token_bytes;
     let side = tokens.isqrt();
-    if tokens == 0 || found % token_bytes != 0 || side * side != tokens {
+    if tokens == 0 || !found.is_multiple_of(token_bytes) || side * side != tokens {
         return Err(no_shape());
     }
     Ok([side as usize; 2])
