@@ -6,8 +6,13 @@
 //! files, of sequences or of how an encoder computes.
 
 mod embedding;
+pub mod encode;
 mod encoder;
 mod error;
+pub mod image;
+pub mod message;
+pub mod pairs;
+pub mod store;
 
 pub use embedding::{ContentHash, ImageEmbedding};
 pub use encoder::ImageEncoder;

@@ -3,12 +3,11 @@
 
 mod golden;
 mod invariance;
-mod png;
 
 use base64::Engine as _;
+use choral::vision::image::{ImageProcessor, ImageSize};
 use choral::vision::{ImageEmbedding, ImageGeometry, Patches};
 use choral::{Engine, EngineBuilder};
-use png::Png;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -58,31 +57,9 @@ fn reference(image: &Value) -> ImageEmbedding {
     ImageEmbedding::new(rows, columns, hidden, values).expect("as many as tokens")
 }
 
-/// The patches of a golden picture that needs no resizing, cut by the formula of
-/// `Glm4vImageProcessor`.
+/// The patches of a golden picture.
 fn patches(image: &Value, geometry: &ImageGeometry) -> Patches {
-    let png = Png::read(&folder().join(image["file"].as_str().expect("a file")));
-    let (side, merge) = (geometry.patch_size, geometry.merge_size);
-    let (rows, columns) = (png.height / side, png.width / side);
-    let mut values = Vec::new();
-    for index in 0..rows * columns {
-        let (block, inner) = (index / (merge * merge), index % (merge * merge));
-        let top = block / (columns / merge) * merge + inner / merge;
-        let left = block % (columns / merge) * merge + inner % merge;
-        for channel in 0..3 {
-            for _ in 0..geometry.temporal_patch_size {
-                for y in 0..side {
-                    for x in 0..side {
-                        let pixel = png.at(left * side + x, top * side + y, channel);
-                        let value = f32::from(pixel) / 255.0;
-                        values.push((value - geometry.mean[channel]) / geometry.std[channel]);
-                    }
-                }
-            }
-        }
-    }
-    Patches {
-        grid: [1, rows, columns],
-        values,
-    }
+    let processor = ImageProcessor::new(geometry.clone(), ImageSize::Dynamic);
+    let path = folder().join(image["file"].as_str().expect("a file"));
+    processor.expect("sizes").read(&path).expect("a picture")
 }
