@@ -23,7 +23,7 @@ fn embeddings_are_those_of_transformers() {
     let pictures = all["images"].as_object().expect("images");
     assert_eq!(pictures.len(), 4, "the golden set is incomplete");
     let number = |value: &Value| value.as_f64().expect("a number") as f32;
-    for (numeric, bound) in [(Numeric::F32, 2e-3), (Numeric::Bf16, 5e-2)] {
+    for (numeric, bound) in [(Numeric::F32, 2e-3_f32), (Numeric::Bf16, 5e-2)] {
         for (source, builder) in sources() {
             let builder = builder.numeric(numeric).threads(2);
             let encoder = builder.build_image_encoder().expect("a good encoder");
