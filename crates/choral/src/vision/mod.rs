@@ -6,7 +6,12 @@
 //! files, of sequences or of how an encoder computes.
 
 mod embedding;
+pub mod encode;
 mod error;
+pub mod image;
+pub mod message;
+pub mod pairs;
+pub mod store;
 
 pub use embedding::{ContentHash, ImageEmbedding};
 pub use error::VisionError;
