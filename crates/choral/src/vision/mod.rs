@@ -2,8 +2,10 @@
 //!
 //! Owns the types between decoding a file and generating text: [`Patches`] go into an
 //! encoder, an [`ImageEmbedding`] comes out and goes into a prompt, and
-//! [`ImageGeometry`] is what a model says about the sizes of both. Knows nothing of
-//! files, of sequences or of how an encoder computes.
+//! [`ImageGeometry`] is what a model says about the sizes of both. Before them stand files
+//! ([`image`](mod@image), [`encode`]) and messages ([`message`]), behind them what is kept
+//! on disk ([`store`]) and asked about ([`pairs`]). Nothing here knows of sequences; how an
+//! encoder computes is [`model`](crate::model)'s.
 
 mod embedding;
 pub mod encode;
