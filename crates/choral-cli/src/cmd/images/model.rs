@@ -1,6 +1,7 @@
 //! The model that looks at pictures.
 
 use crate::args::ModelArgs;
+use crate::cmd::units::printable;
 use anyhow::{Context as _, Result};
 use choral::model::{ModelFile, Numeric, fingerprint};
 use choral::vision::store::StoreModel;
@@ -47,7 +48,8 @@ pub(super) fn hidden_size(engine: &Engine) -> Result<usize> {
     Ok(images.hidden_size)
 }
 
+/// Says something; names of files in it are foreign.
 pub(super) fn tell(message: &str) {
     // A closed standard error has nobody to tell.
-    let _ = writeln!(io::stderr(), "choral: {message}");
+    let _ = writeln!(io::stderr(), "choral: {}", printable(message));
 }

@@ -128,12 +128,12 @@ impl Display for Page {
         )?;
         writeln!(out, "<title>{title}</title>\n<style>\n{STYLE}")?;
         for (number, (file, [width, height])) in self.thumbnails.files.iter().enumerate() {
-            // Small pictures are not blown up.
+            // Small pictures are not blown up further than they can be seen.
             let file = STANDARD.encode(file);
             writeln!(
                 out,
                 ".i{number} {{ background-image: url(data:image/jpeg;base64,{file}); \
-                 max-width: {width}px; max-height: {height}px; }}"
+                 max-width: max({width}px, 8rem); max-height: max({height}px, 8rem); }}"
             )?;
         }
         let count = self.asked.len();

@@ -11,6 +11,10 @@ use std::io::{Cursor, Read as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+/// Said of 16-bit grey.
+const CUT: &str = "16-bit grey is cut at 255, as Pillow does: what is brighter becomes white; \
+                   convert it to 8 bits first";
+
 /// What can be decoded, for messages.
 pub const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
 
@@ -69,7 +73,11 @@ impl Picture {
     /// # Errors
     /// It cannot be read, or as [`decode`](Self::decode).
     pub fn read(path: &Path, limits: &DecodeLimits) -> Result<Self, ImageError> {
-        Self::decode(&read(path, limits)?, limits)
+        let (picture, is_cut) = Self::from_bytes(&read(path, limits)?, limits)?;
+        if is_cut {
+            tracing::warn!("{}: {CUT}", path.display());
+        }
+        Ok(picture)
     }
 
     /// Decodes a file's `bytes`, whatever it is called: the first picture in it,
@@ -80,6 +88,15 @@ impl Picture {
     /// It is no picture of the [`FORMATS`], it is damaged, or it is larger than `limits`
     /// allow, which is found out before its pixels are decoded.
     pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Self, ImageError> {
+        let (picture, is_cut) = Self::from_bytes(bytes, limits)?;
+        if is_cut {
+            tracing::warn!("a picture: {CUT}");
+        }
+        Ok(picture)
+    }
+
+    /// The picture, and whether little may be left of it.
+    fn from_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<(Self, bool), ImageError> {
         let found = bytes.len() as u64;
         if found > limits.max_bytes {
             return Err(ImageError::TooManyBytes {
@@ -252,29 +269,29 @@ fn explain(fault: Fault, format: &'static str, limits: &DecodeLimits) -> ImageEr
         }
         Fault::Unsupported(unsupported) => ImageError::Unsupported {
             format,
-            reason: unsupported.to_string(),
+            reason: plain(&unsupported),
         },
         other => ImageError::Damaged {
             format,
-            reason: other.to_string(),
+            reason: plain(&other),
         },
     }
 }
 
+/// A message without control characters: decoders quote names of chunks as they are.
+fn plain(fault: &impl ToString) -> String {
+    fault.to_string().replace(char::is_control, "\u{fffd}")
+}
+
 /// Bytes of red, green and blue, as Pillow and transformers make them: of 16-bit colours
-/// the higher byte, but 16-bit grey is cut at 255, and said so since little may be left
-/// of it.
-fn rgb(image: DynamicImage) -> Picture {
+/// the higher byte, but 16-bit grey is cut at 255. Whether something was.
+fn rgb(image: DynamicImage) -> (Picture, bool) {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let high = |&value: &u16| (value >> 8) as u8;
+    let mut is_cut = false;
     let pixels = match image {
         DynamicImage::ImageLuma16(image) => {
-            if image.iter().any(|&value| value > 255) {
-                tracing::warn!(
-                    "a picture of 16-bit grey is cut at 255, as Pillow does: convert it to 8 bits \
-                     first if it is not to be white"
-                );
-            }
+            is_cut = image.iter().any(|&value| value > 255);
             let cut = |&value: &u16| [value.min(255) as u8; 3];
             image.iter().flat_map(cut).collect()
         }
@@ -295,7 +312,7 @@ fn rgb(image: DynamicImage) -> Picture {
         // Grey is repeated.
         image => image.into_rgb8().into_raw(),
     };
-    Picture::new(width, height, pixels)
+    (Picture::new(width, height, pixels), is_cut)
 }
 
 fn without_alpha(bytes: &[u8]) -> Vec<u8> {
