@@ -188,6 +188,7 @@ pub(super) fn refuse_local_options(args: &Args) -> Result<(), Usage> {
         ("--hf", model.choice.hf.is_some()),
         ("--hf-token", model.choice.hf_token.is_some()),
         ("--offline", model.choice.offline),
+        ("--mmproj", model.mmproj.is_some()),
         ("--numeric", model.numeric.is_some()),
         ("--threads", model.threads.is_some()),
         ("--ctx-size", model.ctx_size.is_some()),
