@@ -75,12 +75,14 @@ fn main() -> ExitCode {
 }
 
 /// The words of the command line. Nobody who types `choral` and nothing else knows what
-/// to ask for yet: on a terminal the demo shows what there is.
+/// to ask for yet: on a terminal the demo shows what there is. Image-pair tools are told
+/// by the environment what to do.
 fn words() -> Vec<OsString> {
     let mut words: Vec<OsString> = std::env::args_os().collect();
     if words.len() == 1 && cmd::demo::has_terminal() {
         words.push("demo".into());
     }
+    cmd::images::complete(&mut words);
     words
 }
 

@@ -16,7 +16,7 @@ mod target;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::TemplateArgs;
-use crate::args::{LoraArgs, ModelArgs, ProviderArgs};
+use crate::args::{ImageArgs, LoraArgs, ModelArgs, ProviderArgs};
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::config::Config;
@@ -47,6 +47,9 @@ and any sampling parameter by its OpenAI or vLLM name (max_tokens, temperature, 
 stop, ...), which wins over the command's option. \"lora\": NAME or [{\"id\": NAME or NUMBER, \
 \"scale\": S}, ...] runs a row with those adapters instead of the command's, [] with none. A parameter that is not known is an error of its \
 row. Blank lines are passed over.
+
+Messages may have pictures, for models that look at them: {\"type\": \"image_url\", \
+\"image_url\": {\"url\": \"data:image/png;base64,...\"}} among the parts of their content.
 
 Columns of tables (.csv, .tsv, .parquet) are such fields; a cell that is empty is none, and columns \
 of other names are carried through to the answer (\"fields\").
@@ -165,6 +168,8 @@ pub(crate) struct Args {
     sampling: SamplingArgs,
     #[command(flatten)]
     template: TemplateArgs,
+    #[command(flatten)]
+    images: ImageArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -233,7 +238,7 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     let given_seed = params.seed.take();
     params.validate(info.spec.vocab_size)?;
 
-    let mut chat = Chat::new(&engine, &args.template, args.chat)?;
+    let mut chat = Chat::new(&engine, &args.template, args.chat, &args.images)?;
     let num_blank_lines = inputs.num_blank_lines();
     let mut reader = RowReader::new(inputs, params.clone())
         .with_adapters(engine.adapters(), adapters.clone())

@@ -13,6 +13,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::cmd) use html::escaped;
+
 use super::batch::files::{self, Output};
 use super::prompts::PromptFile;
 use crate::args::ModelsArgs;

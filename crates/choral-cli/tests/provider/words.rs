@@ -26,6 +26,7 @@ fn what_only_the_local_engine_could_honour_is_refused_by_name() {
         &["--timings"],
         &["--dry-run"],
         &["--offline"],
+        &["--allow-images-from", "."],
         &["--mmproj", "mmproj.gguf"],
     ] {
         let provider = ["--provider", "openai/gpt-4o-mini"];

@@ -58,6 +58,8 @@ pub use row::{
     ChatInput, Endpoint, Form, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowWork,
 };
 pub use run::{Job, JobError, JobLimits, JobSummary, Kept, Order, Sink, Stop};
-pub use runner::{EngineRunner, JobFailure, Refusal, Render, Reply, Runner, Running};
+pub use runner::{
+    EngineRunner, JobFailure, Refusal, Render, RenderError, Rendered, Reply, Runner, Running,
+};
 pub use shard::Shard;
 pub use template::{PromptTemplate, PromptTemplateError};

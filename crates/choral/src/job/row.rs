@@ -56,6 +56,8 @@ pub enum RowCode {
     DuplicateCustomId,
     /// The chat template refused the messages, or there is none.
     Template,
+    /// A picture cannot be used, or the model reads text only.
+    InvalidImage,
     /// Prompt and answer do not fit.
     TooLong,
     /// Computing the answer failed.

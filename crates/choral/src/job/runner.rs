@@ -4,6 +4,7 @@ use super::answer::Answer;
 use super::row::{ChatInput, RowCode, RowError, RowHead, RowInput, RowWork};
 use crate::engine::request::{RequestMetrics, RequestSize};
 use crate::engine::{Engine, Prompt, Request, SubmitError};
+use crate::vision::ImageEmbedding;
 use std::error::Error;
 use std::pin::Pin;
 
@@ -41,8 +42,35 @@ pub trait Runner {
     fn start(&mut self, head: &RowHead, work: RowWork) -> Result<Running, Refusal>;
 }
 
+/// What messages become.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The text, or its tokens.
+    pub prompt: Prompt,
+    /// The pictures that it has places for, in their order.
+    pub images: Vec<ImageEmbedding>,
+}
+
+impl From<Prompt> for Rendered {
+    fn from(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            images: Vec::new(),
+        }
+    }
+}
+
+/// Why messages become nothing.
+#[derive(Debug)]
+pub enum RenderError {
+    /// The template refuses them.
+    Template(String),
+    /// A picture of theirs cannot be used.
+    Image(String),
+}
+
 /// Makes a prompt of messages, or says what is wrong with them.
-pub type Render<'a> = dyn FnMut(&ChatInput) -> Result<Prompt, String> + 'a;
+pub type Render<'a> = dyn FnMut(&ChatInput) -> Result<Rendered, RenderError> + 'a;
 
 /// Rows on an engine.
 pub struct EngineRunner<'a> {
@@ -84,11 +112,16 @@ impl EngineRunner<'_> {
             params,
             lora,
         } = work;
-        let (prompt, field) = match input {
-            RowInput::Prompt(prompt) => (prompt, "prompt"),
+        let (Rendered { prompt, images }, field) = match input {
+            RowInput::Prompt(prompt) => (prompt.into(), "prompt"),
             RowInput::Chat(input) => match (self.render)(&input) {
-                Ok(prompt) => (prompt, "messages"),
-                Err(message) => return Err(head.error(RowCode::Template, message, "messages")),
+                Ok(rendered) => (rendered, "messages"),
+                Err(RenderError::Template(message)) => {
+                    return Err(head.error(RowCode::Template, message, "messages"));
+                }
+                Err(RenderError::Image(message)) => {
+                    return Err(head.error(RowCode::InvalidImage, message, "messages"));
+                }
             },
             RowInput::Request(_) => {
                 let message = "a request to a provider, expected a prompt or messages";
@@ -98,6 +131,7 @@ impl EngineRunner<'_> {
         let key = head.key();
         let mut request = Request::new(prompt)
             .with_id(key.to_string())
+            .with_images(images)
             .with_params(params);
         request.lora = lora;
         let seed = &mut request.params.seed;

@@ -2,8 +2,26 @@
 //!
 //! Owns the types between decoding a file and generating text: [`Patches`] go into an
 //! encoder, an [`ImageEmbedding`] comes out and goes into a prompt, and
-//! [`ImageGeometry`] is what a model says about the sizes of both. Knows nothing of
-//! files, of sequences or of how an encoder computes.
+//! [`ImageGeometry`] is what a model says about the sizes of both. Before them stand files
+//! ([`image`](mod@image), [`encode`]) and messages ([`message`]), behind them what is kept
+//! on disk ([`store`]) and asked about ([`pairs`]). Nothing here knows of sequences; how an
+//! encoder computes is [`model`](crate::model)'s.
+//!
+//! ```no_run
+//! use choral::vision::image::{ImageProcessor, ImageSize};
+//! use choral::{Engine, Request};
+//!
+//! let engine = Engine::builder().model("GLM-4.1V-9B-Thinking").build()?;
+//! let geometry = engine.geometry().expect("a model that sees").clone();
+//! let processor = ImageProcessor::new(geometry, ImageSize::Dynamic)?;
+//! let patches = processor.read("cat.jpg".as_ref())?;
+//! // Once a picture, however often it is asked about.
+//! let images = engine.encode_images(&[patches])?;
+//! let prompt = "<|user|>\n<|begin_of_image|><|image|><|end_of_image|>What is this?<|assistant|>\n";
+//! let answer = engine.submit(Request::new(prompt).with_images(images))?.wait();
+//! println!("{}", answer.outputs[0].text);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod embedding;
 pub mod encode;

@@ -183,6 +183,10 @@ pub(super) fn refuse_local_options(args: &Args) -> Result<(), Usage> {
             "--chat-template-file",
             args.template.chat_template_file.is_some(),
         ),
+        (
+            "--allow-images-from",
+            args.images.allow_images_from.is_some(),
+        ),
         ("--lora", !args.lora.lora.is_empty()),
         ("--lora-modules", !args.lora_modules.is_empty()),
         ("--hf", model.choice.hf.is_some()),

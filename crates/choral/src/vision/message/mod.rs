@@ -1,13 +1,18 @@
 //! Pictures in messages: where they are named, and what may be read for them.
 //!
 //! Takes them out of messages as APIs write them ([`take_images`]), leaving for each the
-//! part `{"type": "image"}` that chat templates know. Decides what a name may reach
+//! part `{"type": "image"}` that chat templates know; [`MessageImages`] makes embeddings of
+//! them. Decides what a name may reach
 //! ([`ImageAccess`]): data in the message itself, files of one folder if that is allowed,
 //! and never a network. Knows nothing of models.
 
+mod embed;
 #[cfg(test)]
 mod tests;
 
+pub use embed::MessageImages;
+
+use super::VisionError;
 use super::image::{DecodeLimits, ImageError, Picture};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -77,6 +82,9 @@ pub enum ImageProblem {
         /// Where files are read.
         root: PathBuf,
     },
+    /// There is nobody to look at it, or it cannot be looked at.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
     /// What is there is no picture that can be used.
     #[error("the picture{name} {error}")]
     Image {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 const PNG: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
 
-fn url() -> String {
+fn url_of_red() -> String {
     format!("data:image/png;base64,{PNG}")
 }
 
@@ -50,10 +50,10 @@ fn pictures_are_found_as_every_api_writes_them() {
 fn data_urls_are_pictures_whatever_they_call_themselves() {
     let access = ImageAccess::data_only("hint");
     for url in [
-        url(),
-        url().replace("image/png", "image/jpeg"),
-        url().replace("data:image/png", "DATA:"),
-        url().trim_end_matches('=').to_owned(),
+        url_of_red(),
+        url_of_red().replace("image/png", "image/jpeg"),
+        url_of_red().replace("data:image/png", "DATA:"),
+        url_of_red().trim_end_matches('=').to_owned(),
         format!(
             "data:image/png;name=a;base64,{}\n {}",
             &PNG[..60],
@@ -83,7 +83,7 @@ fn data_urls_are_pictures_whatever_they_call_themselves() {
         max_bytes: 10,
         ..DecodeLimits::default()
     });
-    let error = small.open(&url()).expect_err("long").to_string();
+    let error = small.open(&url_of_red()).expect_err("long").to_string();
     assert!(error.contains("has more than 10 bytes"), "{error}");
 }
 
@@ -145,6 +145,67 @@ fn files_are_read_in_the_folder_that_is_allowed_and_nowhere_else() {
     assert_eq!(
         refused.expect_err("no files").to_string(),
         "`a b.png` is a file, and files are not read: --allow them"
+    );
+}
+
+#[test]
+fn messages_become_embeddings_and_a_picture_is_encoded_once() {
+    use crate::vision::{ImageEmbedding, ImageGeometry, Patches, VisionError};
+    let geometry = ImageGeometry {
+        channels: 3,
+        patch_size: 2,
+        temporal_patch_size: 1,
+        merge_size: 1,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+        min_area: 4,
+        max_area: 1 << 20,
+    };
+    let calls = std::cell::Cell::new(0);
+    let encode = |images: &[Patches]| {
+        calls.set(calls.get() + 1);
+        let one = |image: &Patches| ImageEmbedding::new(1, 1, 1, vec![image.values[0]]);
+        images.iter().map(one).collect::<Result<Vec<_>, _>>()
+    };
+    let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
+    let messages =
+        |url: &str| vec![json!({"role": "user", "content": [image(&url_of_red()), image(url)]})];
+    let access = || ImageAccess::data_only("hint");
+    let mut images = MessageImages::new(access(), Some(&geometry)).expect("sizes that make sense");
+    for _ in 0..2 {
+        let mut messages = messages(&url_of_red());
+        let made = images.embed(&mut messages, &encode).expect("pictures");
+        assert_eq!(made.len(), 2);
+        assert_eq!(made[0].to_f32(), [1.0]);
+        assert_eq!(
+            messages[0]["content"],
+            json!([{"type": "image"}, {"type": "image"}])
+        );
+    }
+    assert_eq!(calls.get(), 1);
+    let error = images
+        .embed(&mut messages("a.png"), &encode)
+        .expect_err("a file");
+    assert_eq!(
+        error.to_string(),
+        "messages[0].content[1]: `a.png` is a file, and files are not read: hint"
+    );
+    // A model that reads text only says so, unless there is nothing to look at.
+    let mut blind = MessageImages::new(access(), None).expect("nothing to check");
+    let no_encoder = |_: &[Patches]| Err(VisionError::NoEncoder { hint: "" });
+    let error = blind
+        .embed(&mut messages("a.png"), &no_encoder)
+        .expect_err("blind");
+    assert_eq!(
+        error.to_string(),
+        "messages[0].content[0]: the model has no image encoder"
+    );
+    let mut text = vec![json!({"role": "user", "content": "a"})];
+    assert!(
+        blind
+            .embed(&mut text, &no_encoder)
+            .expect("text")
+            .is_empty()
     );
 }
 
