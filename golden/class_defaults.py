@@ -23,6 +23,7 @@ CLASSES = {
     "Gemma2ForCausalLM": "Gemma2Config",
     "Gemma3ForCausalLM": "Gemma3TextConfig",
     "Glm4ForCausalLM": "Glm4Config",
+    "Glm4vForConditionalGeneration": "Glm4vTextConfig",
     "GlmForCausalLM": "GlmConfig",
     "GPT2LMHeadModel": "GPT2Config",
     "GptOssForCausalLM": "GptOssConfig",

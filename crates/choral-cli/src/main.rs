@@ -24,6 +24,9 @@ use tracing_subscriber::EnvFilter;
 /// Exit code of a command line that makes no sense, as clap has it.
 const EXIT_USAGE: u8 = 2;
 
+/// Exit code when some rows are in error.
+const EXIT_SOME_FAILED: u8 = 3;
+
 /// Exit code after Ctrl-C, as shells have it.
 const EXIT_INTERRUPTED: u8 = 130;
 
@@ -72,12 +75,14 @@ fn main() -> ExitCode {
 }
 
 /// The words of the command line. Nobody who types `choral` and nothing else knows what
-/// to ask for yet: on a terminal the demo shows what there is.
+/// to ask for yet: on a terminal the demo shows what there is. Image-pair tools are told
+/// by the environment what to do.
 fn words() -> Vec<OsString> {
     let mut words: Vec<OsString> = std::env::args_os().collect();
     if words.len() == 1 && cmd::demo::has_terminal() {
         words.push("demo".into());
     }
+    cmd::images::complete(&mut words);
     words
 }
 

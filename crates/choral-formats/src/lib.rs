@@ -83,6 +83,7 @@ pub use error::FormatError;
 pub use gguf::Gguf;
 pub use hf::HfDir;
 pub use json::{FromJson, JsonObject};
+pub use mmap::MappedFile;
 pub use quantize::quantize;
 pub use quantized::{QuantMatrix, Quantization};
 pub use safetensors::Safetensors;

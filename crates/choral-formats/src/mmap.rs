@@ -68,6 +68,29 @@ impl Bytes {
     pub(crate) fn release(&self, _: Range<usize>) {}
 }
 
+/// A regular file whose bytes are read when they are asked for, and need no memory of
+/// their own.
+#[derive(Debug)]
+pub struct MappedFile(Bytes);
+
+impl MappedFile {
+    /// Maps the file `path`, as long as it is now.
+    ///
+    /// # Errors
+    /// It is no regular file, or cannot be mapped.
+    pub fn open(path: &Path) -> Result<Self, FormatError> {
+        Bytes::map(path).map(Self)
+    }
+}
+
+impl std::ops::Deref for MappedFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl std::ops::Deref for Bytes {
     type Target = [u8];
 

@@ -67,6 +67,7 @@ const OLLAMA: &[&str] = &[
     "presence_penalty",
     "seed",
     "stop",
+    "logprobs",
 ];
 
 const VLLM: &[&str] = &[
@@ -238,7 +239,6 @@ impl Kind {
             Self::Anthropic => Capabilities {
                 vendor_batch: true,
                 json_object: false,
-                json_schema: false,
                 parameters: ANTHROPIC,
                 ..CHAT
             },

@@ -186,6 +186,40 @@ fn tools_are_called_and_json_is_asked_for() {
         let request = request.response_format(ResponseFormat::JsonObject);
         provider.generate_blocking(request).unwrap();
     }
+    let schema = serde_json::json!({"type": "object", "properties": {
+        "city": {"type": "string"}, "people": {"type": "integer"}},
+        "required": ["city", "people"], "additionalProperties": false});
+    for kind in [Kind::OpenAi, Kind::Anthropic, Kind::Ollama] {
+        let provider = client(&server, kind).build().unwrap();
+        let format = ResponseFormat::json_schema("city", schema.clone());
+        let request = GenerateRequest::prompt("Rome").response_format(format);
+        let answer = provider.generate_blocking(request).unwrap();
+        let read: serde_json::Value = serde_json::from_str(&answer.content).unwrap();
+        assert!(
+            read["city"].is_string() && read["people"].is_i64(),
+            "{read}"
+        );
+    }
+}
+
+#[test]
+fn log_probabilities_come_with_every_token() {
+    let server = MockServer::start().unwrap();
+    for kind in [Kind::OpenAi, Kind::Ollama] {
+        let provider = client(&server, kind).build().unwrap();
+        let mut request = GenerateRequest::prompt("Rome").max_tokens(6);
+        request.params.logprobs = Some(2);
+        let whole = provider.generate_blocking(request.clone()).unwrap();
+        let tokens = whole.logprobs.as_ref().unwrap();
+        let text: String = tokens.iter().map(|token| &*token.token).collect();
+        assert_eq!(text, whole.content, "{}", kind.name());
+        assert!(tokens.iter().all(|token| token.top.len() == 2));
+        let events = BlockingStream::new(provider.stream(request));
+        let Some(Ok(GenerateEvent::Finished(streamed))) = events.last() else {
+            panic!("a stream ends with its answer");
+        };
+        assert_eq!(streamed.logprobs, whole.logprobs, "{}", kind.name());
+    }
 }
 
 #[test]

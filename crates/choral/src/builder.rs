@@ -1,8 +1,10 @@
 //! From a path to a running engine.
 
+mod images;
+
 use crate::arch::Architecture;
 use crate::demo;
-use crate::engine::{Engine, EngineConfig, EngineParts, OnStep, StartError};
+use crate::engine::{Engine, EngineConfig, EngineParts, ImageInput, OnStep, StartError};
 use crate::exec::CpuExecutor;
 use crate::machine::Machine;
 use crate::model::{
@@ -13,6 +15,7 @@ use crate::pool::EnginePool;
 use crate::text::{Tokenizer, TokenizerError};
 use choral_formats::{FormatError, Gguf, ModelFile};
 use choral_kernels::{Compute, Isa, IsaError};
+use images::image_input;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,6 +44,22 @@ pub enum BuildError {
         tokens: usize,
         /// Rows of the embedding.
         rows: usize,
+    },
+    /// There is no encoder of pictures.
+    #[error("{}: the model has no image encoder{hint}", path.display())]
+    NoImageEncoder {
+        /// The model.
+        path: PathBuf,
+        /// What may help, beginning with its own separator; or empty.
+        hint: &'static str,
+    },
+    /// An encoder of pictures was made for another model.
+    #[error("{}: {problem}", path.display())]
+    ImageEncoder {
+        /// The encoder's file.
+        path: PathBuf,
+        /// What does not fit.
+        problem: String,
     },
     /// The engine's limits.
     #[error(transparent)]
@@ -89,6 +108,8 @@ pub struct EngineBuilder {
     queue_capacity: Option<usize>,
     on_step: Option<OnStep>,
     adapters: Vec<(String, PathBuf)>,
+    mmproj: Option<PathBuf>,
+    image_encoder: Option<bool>,
 }
 
 impl EngineBuilder {
@@ -334,6 +355,10 @@ impl EngineBuilder {
         let memory = left.map_or(u64::MAX, |left| left.bytes);
         let adapters = self.open_adapters(architecture, &spec)?;
         let numeric = self.numeric_for(&file, &spec)?;
+        let images = self.open_images(&file, architecture, &spec)?;
+        if let Some(images) = &images {
+            self.options.encoder_bytes = images.bytes(numeric);
+        }
         let bytes = adapters.iter().map(|a| a.bytes(numeric, &spec));
         self.options.adapter_bytes = bytes.fold(0, u64::saturating_add);
         let floats = adapters.iter().map(|a| a.floats_per_token(&spec));
@@ -352,6 +377,9 @@ impl EngineBuilder {
         let load = compute(isa, all_threads)?;
         let model = Model::load_with(&file, numeric, context, &adapters, &load)?;
         let model = Arc::new(model);
+        let encoder = images.map(|images| images.load(numeric, compute(isa, all_threads)?));
+        let encoder = encoder.transpose()?.map(Arc::new);
+        let image_input = image_input(&file, architecture, &spec, &tokenizer, encoder)?;
         let info = Arc::new(ModelInfo {
             path: file.tensors().path().to_owned(),
             architecture: architecture.name,
@@ -375,7 +403,13 @@ impl EngineBuilder {
         for _ in 0..engines {
             // The workers that packed the weights go on to compute with them.
             let compute = load.take().map_or_else(|| compute(isa, threads), Ok)?;
-            started.push(self.start(&info, &model, compute, tokenizer.clone())?);
+            started.push(self.start(
+                &info,
+                &model,
+                compute,
+                tokenizer.clone(),
+                image_input.clone(),
+            )?);
         }
         Ok(EnginePool::new(started, Some(model)))
     }
@@ -391,7 +425,9 @@ impl EngineBuilder {
         engines: u64,
     ) -> Result<u64, ModelError> {
         let weights = spec.packed_weight_bytes(file, numeric)?;
-        let weights = weights.saturating_add(self.options.adapter_bytes);
+        let weights = weights
+            .saturating_add(self.options.adapter_bytes)
+            .saturating_add(self.options.encoder_bytes);
         self.options.kv_bytes = self.options.kv_bytes.map(|bytes| bytes / engines);
         Ok(match memory.checked_sub(weights) {
             Some(rest) if engines > 1 => weights + rest / engines,
@@ -405,6 +441,7 @@ impl EngineBuilder {
         model: &Arc<Model>,
         compute: Compute,
         tokenizer: Tokenizer,
+        images: Option<ImageInput>,
     ) -> Result<Engine, BuildError> {
         let plan = &info.plan;
         let (blocks, layout) = (plan.num_kv_blocks, plan.kv_layout.clone());
@@ -415,6 +452,7 @@ impl EngineBuilder {
             end_token_ids: tokenizer.eos_token_ids().to_vec(),
             tokenizer: Some(tokenizer),
             max_model_len: plan.context,
+            images,
             info: Some(Arc::clone(info)),
         };
         let defaults = EngineConfig::default();

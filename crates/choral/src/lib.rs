@@ -41,6 +41,7 @@ pub mod pool;
 pub mod provider;
 pub mod sampling;
 pub mod text;
+pub mod vision;
 
 pub use builder::{BuildError, EngineBuilder, ModelInfo};
 pub use embed::Embedder;

@@ -1,10 +1,12 @@
-//! Every option also as `CHORAL_<OPTION>`.
+//! Every option also as `CHORAL_<OPTION>`, and those of `choral images` as other tools
+//! call them.
 //!
 //! Done for all commands in one place, so that no option can be forgotten.
 
 #[cfg(test)]
 mod tests;
 
+use crate::cmd::images;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Id};
@@ -27,26 +29,33 @@ fn bind_with(
     // What is wrong with the words is told later, when they are read in earnest.
     let lenient = command.clone().ignore_errors(true);
     let given = lenient.try_get_matches_from(words).ok();
-    bind_from(command, given.as_ref(), read)
+    bind_from(command, given.as_ref(), read, "")
 }
 
 fn bind_from(
     command: Command,
     given: Option<&ArgMatches>,
     read: &dyn Fn(&str) -> Option<OsString>,
+    parent: &str,
 ) -> Command {
+    let name = command.get_name().to_owned();
+    let others = |arg: &Arg| match parent {
+        "images" => images::names(&name, arg.get_long().unwrap_or(arg.get_id().as_str())),
+        _ => &[],
+    };
     let overruled = given.map_or_else(Vec::new, |given| overruled(&command, given));
     command
         .mut_args(|arg| {
             if overruled.contains(arg.get_id()) {
                 arg
             } else {
-                bind_arg(arg, read)
+                let others = others(&arg);
+                bind_arg(arg, others, read)
             }
         })
         .mut_subcommands(|sub| {
             let given = given.and_then(|given| given.subcommand_matches(sub.get_name()));
-            bind_from(sub, given, read)
+            bind_from(sub, given, read, &name)
         })
 }
 
@@ -65,23 +74,23 @@ fn overruled(command: &Command, given: &ArgMatches) -> Vec<Id> {
         .collect()
 }
 
-fn bind_arg(arg: Arg, read: &dyn Fn(&str) -> Option<OsString>) -> Arg {
+/// `others` are names that count if choral's own are not set.
+fn bind_arg(arg: Arg, others: &[&str], read: &dyn Fn(&str) -> Option<OsString>) -> Arg {
     let switch = match arg.get_action() {
         ArgAction::SetTrue | ArgAction::SetFalse => true,
         ArgAction::Set | ArgAction::Append => false,
         _ => return arg,
     };
-    let Some(long) = arg.get_long() else {
-        return arg;
-    };
+    let long = arg.get_long().into_iter();
     let aliases = arg.get_all_aliases().unwrap_or_default();
-    let names = std::iter::once(long)
+    let own = long
         .chain(aliases)
         // `CHORAL_N` would say neither `-n` nor `--n` clearly.
         .filter(|name| name.len() > 1)
         .map(|name| format!("CHORAL_{}", name.replace('-', "_").to_uppercase()));
+    let mut names = own.chain(others.iter().map(|name| (*name).to_owned()));
     let set = |name: &String| read(name).is_some_and(|value| !value.is_empty());
-    let Some(name) = names.into_iter().find(set) else {
+    let Some(name) = names.find(set) else {
         return arg;
     };
     let arg = if switch {

@@ -5,6 +5,7 @@
 //! its own. Nothing here loads a model or prints.
 
 pub(crate) mod env;
+pub(crate) mod images;
 pub(crate) mod lora;
 pub(crate) mod model;
 pub(crate) mod models;
@@ -12,6 +13,7 @@ pub(crate) mod normalize;
 pub(crate) mod sampling;
 pub(crate) mod template;
 
+pub(crate) use images::ImageArgs;
 pub(crate) use lora::LoraArgs;
 pub(crate) use model::ModelArgs;
 pub(crate) use models::ModelsArgs;

@@ -133,6 +133,9 @@ fn hub_name(path: &Path) -> Option<Repo> {
 pub(crate) struct ModelArgs {
     #[command(flatten)]
     pub(crate) choice: ModelChoice,
+    /// The image encoder of a GGUF model [default: the one beside it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mmproj: Option<PathBuf>,
     /// Arithmetic of the engine: q8, bf16 or f32 (strict) [default: q8 for quantised files, else bf16]
     #[arg(long, visible_alias = "dtype", value_name = "NUMERIC")]
     pub(crate) numeric: Option<Numeric>,
@@ -174,6 +177,9 @@ impl ModelArgs {
         }
         if let Some(path) = self.choice.path()? {
             builder = builder.model(path);
+        }
+        if let Some(path) = &self.mmproj {
+            builder = builder.mmproj(path);
         }
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);

@@ -110,6 +110,32 @@ impl SamplingArgs {
         params.validate(u32::MAX as usize).map_err(Usage::new)
     }
 
+    /// One of the options that were given, by its name.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--predict", self.max_tokens.is_some()),
+            ("--min-tokens", self.min_tokens.is_some()),
+            ("--temp", self.temperature.is_some()),
+            ("--top-k", self.top_k.is_some()),
+            ("--top-p", self.top_p.is_some()),
+            ("--min-p", self.min_p.is_some()),
+            ("--typical-p", self.typical_p.is_some()),
+            ("--repeat-penalty", self.repeat_penalty.is_some()),
+            ("--repeat-last-n", self.repeat_last_n.is_some()),
+            ("--frequency-penalty", self.frequency_penalty.is_some()),
+            ("--presence-penalty", self.presence_penalty.is_some()),
+            ("--logit-bias", !self.logit_bias.is_empty()),
+            ("--seed", self.seed.is_some()),
+            ("--stop", !self.stop.is_empty()),
+            ("--ignore-eos", self.ignore_eos),
+            ("--logprobs", self.logprobs.is_some()),
+        ];
+        given
+            .iter()
+            .find(|(_, given)| *given)
+            .map(|(name, _)| *name)
+    }
+
     /// Overwrites what was given.
     pub(crate) fn apply(&self, params: &mut SamplingParams) {
         fn set<T: Copy>(field: &mut T, given: Option<T>) {

@@ -15,12 +15,12 @@ mod target;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::TemplateArgs;
-use crate::args::{LoraArgs, ModelArgs};
+use crate::args::{ImageArgs, LoraArgs, ModelArgs};
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::config::Config;
 use crate::output::progress::Progress;
-use crate::{EXIT_INTERRUPTED, NOTES};
+use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::Result;
 use chat::{Chat, ChatRows};
 use choral::job::table::CsvOptions;
@@ -38,9 +38,6 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use target::{OutputFormat, Target};
 
-/// Exit code when some rows are in error.
-const EXIT_SOME_FAILED: u8 = 3;
-
 /// What a row may say, for `--help`.
 const ROWS: &str = "\
 Rows of JSONL: {\"prompt\": TEXT or [TOKEN IDS]} or {\"messages\": [...]}, with \"custom_id\" \
@@ -48,6 +45,9 @@ and any sampling parameter by its OpenAI or vLLM name (max_tokens, temperature, 
 stop, ...), which wins over the command's option. \"lora\": NAME or [{\"id\": NAME or NUMBER, \
 \"scale\": S}, ...] runs a row with those adapters instead of the command's, [] with none. A parameter that is not known is an error of its \
 row. Blank lines are passed over.
+
+Messages may have pictures, for models that look at them: {\"type\": \"image_url\", \
+\"image_url\": {\"url\": \"data:image/png;base64,...\"}} among the parts of their content.
 
 Columns of tables (.csv, .tsv, .parquet) are such fields; a cell that is empty is none, and columns \
 of other names are carried through to the answer (\"fields\").
@@ -134,7 +134,8 @@ pub(crate) struct Args {
     /// Treat prompts as messages and apply the chat template
     #[arg(long)]
     chat: bool,
-    /// Put times and cached tokens into the answers, which then differ from run to run
+    /// Put times and cached tokens into the answers, which then differ from run to run; in OpenAI's
+    /// format there is a place for cached tokens only
     #[arg(long)]
     timings: bool,
     /// Show the configuration
@@ -159,6 +160,8 @@ pub(crate) struct Args {
     sampling: SamplingArgs,
     #[command(flatten)]
     template: TemplateArgs,
+    #[command(flatten)]
+    images: ImageArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -212,11 +215,12 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     let given_seed = params.seed.take();
     params.validate(info.spec.vocab_size)?;
 
-    let mut chat = Chat::new(&engine, &args.template, args.chat)?;
+    let mut chat = Chat::new(&engine, &args.template, args.chat, &args.images)?;
     let num_blank_lines = inputs.num_blank_lines();
     let mut reader = RowReader::new(inputs, params.clone())
         .with_adapters(engine.adapters(), adapters.clone())
-        .with_models(args.model_names(info));
+        .with_models(args.model_names(settings::model_names(info)))
+        .with_max_model_len(engine.max_model_len());
     if let Some(template) = template {
         reader = reader.with_template(template);
     }
@@ -227,7 +231,14 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
             facts.is_format_guessed,
             Counter::default(),
         );
-        return dry_run::run(&target, rows, &mut chat, &engine);
+        let mut runner = EngineRunner {
+            engine: &engine,
+            render: &mut |input| chat.render(input),
+            // Nothing is drawn.
+            seed: 0,
+            with_timings: false,
+        };
+        return dry_run::run(&target, rows, &mut runner);
     }
     let has_limit = params.max_tokens.is_some();
     let (answers, seed, counter) = if files::is_stream(&args.output) {
@@ -277,11 +288,7 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         runner: &mut runner,
         order,
         limits,
-        max_errors: if args.fail_fast {
-            Some(0)
-        } else {
-            args.max_errors
-        },
+        max_errors: args.most_errors(),
         stop,
     };
     let outcome = job.run(rows, &mut answers);
@@ -324,6 +331,15 @@ impl Args {
         Ok(())
     }
 
+    /// More rows in error than that end the job.
+    fn most_errors(&self) -> Option<u64> {
+        if self.fail_fast {
+            Some(0)
+        } else {
+            self.max_errors
+        }
+    }
+
     fn prompt_template(&self) -> Result<Option<PromptTemplate>> {
         let source = match (&self.prompt_template, &self.prompt_template_file) {
             (Some(source), _) => source.clone(),
@@ -351,8 +367,7 @@ impl Args {
         };
         reader.filter(is_ours).map(move |row| {
             let mut row = row?;
-            let line = row.head.line;
-            row.work = row.work.and_then(|work| to_chat.apply(line, work));
+            row.work = row.work.and_then(|work| to_chat.apply(&row.head, work));
             if let Err(error) = &mut row.work
                 && error.code == RowCode::InvalidJson
                 && is_format_guessed
@@ -365,10 +380,11 @@ impl Args {
         })
     }
 
-    fn model_names(&self, info: &choral::ModelInfo) -> ModelNames {
+    /// The names by which rows may call the model, which has some of its own.
+    fn model_names(&self, own: Vec<String>) -> ModelNames {
         let mut names = self.served_model_name.clone();
         if names.is_empty() {
-            names = settings::model_names(info);
+            names = own;
         }
         ModelNames {
             names,

@@ -7,7 +7,7 @@ mod session;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::TemplateArgs;
-use crate::args::{LoraArgs, ModelArgs};
+use crate::args::{ImageArgs, LoraArgs, ModelArgs};
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
 use crate::message::message;
@@ -21,10 +21,13 @@ use choral::engine::{Lora, Request, RequestOutput, StreamEvent};
 use choral::job::{Answer, RowHead};
 use choral::sampling::fresh_seed;
 use choral::text::{ChatTemplate, TemplateInput};
+use choral::vision::ImageEmbedding;
+use choral::vision::message::MessageImages;
 use choral::{Engine, SamplingParams};
 use command::{Command, HELP};
 use lines::{Line, Lines};
-use session::Session;
+use serde_json::Value;
+use session::{Session, user_message};
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
@@ -50,6 +53,8 @@ pub(crate) struct Args {
     sampling: SamplingArgs,
     #[command(flatten)]
     template: TemplateArgs,
+    #[command(flatten)]
+    images: ImageArgs,
 }
 
 pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
@@ -83,8 +88,10 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
             info.path.display()
         )?;
     }
+    let images = args.images.open(&engine)?;
     let mut talk = Talk {
         engine: &engine,
+        images,
         template,
         lora,
         interrupt,
@@ -128,6 +135,7 @@ enum Next {
 
 struct Talk<'a> {
     engine: &'a Engine,
+    images: MessageImages,
     template: ChatTemplate,
     lora: Vec<Lora>,
     interrupt: Interrupt,
@@ -151,6 +159,11 @@ impl Talk<'_> {
                 self.session.set(name, value, vocab_size)?;
             }
             Command::Show => write!(out, "{}", self.session)?,
+            Command::Image(url) => {
+                // What is no picture is told now, and not when it is asked about.
+                self.embed(&mut [user_message("", std::iter::once(url))])?;
+                self.session.show_image(url);
+            }
             Command::System(text) => self.session.set_system(text),
             Command::Reset => self.session.reset(),
             Command::Help => write!(out, "{HELP}")?,
@@ -174,11 +187,24 @@ impl Talk<'_> {
         }
     }
 
+    /// Takes the pictures out of messages, and has them looked at.
+    fn embed(&mut self, messages: &mut [Value]) -> Result<Vec<ImageEmbedding>> {
+        let engine = self.engine;
+        let made = self
+            .images
+            .embed(messages, &|images| engine.encode_images(images));
+        // Which message and part it was means nothing to who typed it.
+        made.map_err(|error| error.problem.into())
+    }
+
     fn generate(&mut self, out: &mut io::Stdout) -> Result<(String, Next)> {
-        let input = TemplateInput::new(self.session.messages());
+        let mut messages = self.session.messages();
+        let images = self.embed(&mut messages)?;
+        let input = TemplateInput::new(messages);
         let prompt = self.engine.chat_prompt(&self.template, input)?;
         let params = self.session.next_params();
-        let mut request = Request::new(prompt).with_params(params);
+        let request = Request::new(prompt).with_params(params);
+        let mut request = request.with_images(images);
         request.lora.clone_from(&self.lora);
         let stream = self
             .engine

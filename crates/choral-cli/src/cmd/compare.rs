@@ -13,6 +13,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::cmd) use html::escaped;
+
 use super::batch::files::{self, Output};
 use super::prompts::PromptFile;
 use crate::args::ModelsArgs;
@@ -21,7 +23,7 @@ use crate::args::template::TemplateArgs;
 use crate::input;
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
-use crate::{EXIT_INTERRUPTED, NOTES};
+use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::{Result, ensure};
 use choral::sampling::fresh_seed;
 use grid::Vary;
@@ -29,9 +31,6 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use table::Table;
-
-/// Exit code when something has not been answered.
-const EXIT_SOME_FAILED: u8 = 3;
 
 /// What is continued when nothing else is given.
 const DEFAULT_PROMPT: &str = "Once upon a time";

@@ -8,7 +8,7 @@ use crate::input;
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::progress::Progress;
-use crate::{EXIT_INTERRUPTED, NOTES};
+use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::{Context as _, Result, anyhow, bail};
 use choral::embed::{
     Answer, EmbedError, EmbedJob, Embedder, EmbedderInfo, Form, Pooling, RowReader,
@@ -18,14 +18,12 @@ use choral::job::{InputFormat, JobSummary, RowCode, RowHead};
 use choral::model::Numeric;
 use clap::ValueEnum;
 use sink::Sink;
+use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Exit code when some rows are in error.
-const EXIT_SOME_FAILED: u8 = 3;
 
 /// What a row may say, for `--help`.
 const ROWS: &str = "\
@@ -173,6 +171,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let job = EmbedJob {
         embedder: &mut embedder,
         one_vector_a_row: is_array,
+        max_errors: None,
+        num_failed_before: &Cell::new(0),
         stop: &stop,
     };
     let outcome = job.run(rows.by_ref(), &mut |answers, summary| {

@@ -1,5 +1,6 @@
 //! `choral export`: answers as tables and documents.
 
+use super::batch::files::is_same_file;
 use crate::message::Usage;
 use anyhow::{Result, bail};
 use choral::job::export::{
@@ -7,7 +8,7 @@ use choral::job::export::{
 };
 use clap::ValueEnum;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What is written, for `--help`.
@@ -140,11 +141,4 @@ fn told(summary: &ExportSummary, format: ExportFormat) -> String {
         "{} records, {} {unit} written{failed}",
         summary.num_records, summary.num_written
     )
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
 }

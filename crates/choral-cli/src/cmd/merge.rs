@@ -1,14 +1,12 @@
 //! `choral merge`: the outputs of a job's shards as one.
 
 use super::batch::files;
+use crate::EXIT_SOME_FAILED;
 use anyhow::{Result, bail};
 use choral::job::merge;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Exit code when some rows are in error.
-const EXIT_SOME_FAILED: u8 = 3;
 
 /// Join the outputs of a batch's shards
 ///

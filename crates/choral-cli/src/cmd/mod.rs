@@ -10,6 +10,7 @@ mod detokenize;
 mod embed;
 mod export;
 mod generate;
+pub(crate) mod images;
 mod inspect;
 mod jsonl;
 mod merge;
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Chat(chat::Args),
     Compare(compare::Args),
     Embed(embed::Args),
+    Images(images::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
     Template(template::Args),
@@ -58,6 +60,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Chat(args) => chat::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Embed(args) => embed::run(args),
+        Command::Images(args) => images::run(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Detokenize(args) => detokenize::run(args),
         Command::Template(args) => template::run(args),

@@ -100,8 +100,8 @@ impl Progress {
         Some(seconds)
     }
 
-    /// Ends the display and says how it went.
-    pub(crate) fn finish(mut self, summary: &JobSummary, seed: u64) {
+    /// Ends the display and says how it went. `seed` is the job's, if it has one.
+    pub(crate) fn finish(mut self, summary: &JobSummary, seed: Option<u64>) {
         let latencies = std::mem::take(&mut self.latencies);
         let Some(seconds) = self.end() else {
             return;
@@ -119,10 +119,11 @@ impl Progress {
             0 => String::new(),
             kept => format!("{kept} of them done before, "),
         };
+        let seed = seed.map_or_else(String::new, |seed| format!("; seed {seed}"));
         let _ = writeln!(
             io::stderr(),
             "{num_done} rows in {seconds:.1} s, {kept}{num_failed} of them in error; {prompt_tokens} \
-             prompt and {completion_tokens} new tokens; {speed}; seed {seed}"
+             prompt and {completion_tokens} new tokens; {speed}{seed}"
         );
         if !latencies.is_empty() {
             let _ = writeln!(io::stderr(), "{latencies}");

@@ -113,18 +113,54 @@ fn malformed_cases_are_named_by_their_line() {
     );
 }
 
+/// From the directory, and from llama.cpp's two files.
 #[test]
-fn images_are_refused_in_so_many_words() {
-    let args = [
-        "debug",
-        "image",
-        "-m",
-        "golden/models/qwen2/hf",
-        "--image",
-        "cat.png",
-    ];
+fn patches_and_embeddings_of_a_picture_are_those_of_transformers() {
+    let folder = "golden/models/glm4v";
+    let set = golden("models/glm4v/golden.json");
+    let gguf = format!("{folder}/gguf/glm4v-BF16.gguf");
+    let mmproj = format!("{folder}/gguf/mmproj-glm4v-F32.gguf");
+    let hf = format!("{folder}/hf");
+    for source in [vec!["-m", &hf], vec!["-m", &gguf, "--mmproj", &mmproj]] {
+        let image = &set["images"]["a"];
+        let path = format!("{folder}/{}", image["file"].as_str().expect("a file"));
+        let mut args = vec!["debug", "image", "--image", &path];
+        args.extend(&source);
+        let answer = choral(&args, "").json().remove(0);
+        assert_eq!(answer["grid_thw"], image["grid_thw"]);
+        assert_eq!(answer["n_tokens"], image["n_tokens"]);
+        let sums = |value: &Value| -> Vec<f64> {
+            let sums = value.as_array().expect("numbers").iter();
+            sums.filter_map(Value::as_f64).collect()
+        };
+        let (got, want) = (
+            sums(&answer["row_sums"]),
+            sums(&image["pixel_values"]["row_sums"]),
+        );
+        assert_eq!(got.len(), want.len());
+        assert!(got.iter().zip(&want).all(|(g, w)| (g - w).abs() < 1e-2));
+        let (got, want) = (
+            floats(&answer["embeds_f32_b64"]),
+            floats(&image["image_embeds"]["f32_b64"]),
+        );
+        assert_eq!(got.len(), want.len());
+        let std = image["image_embeds"]["std"].as_f64().expect("a number") as f32;
+        let near = |(got, want): (&f32, &f32)| (got - want).abs() <= 2e-3 * std;
+        assert!(got.iter().zip(&want).all(near));
+    }
+}
+
+#[test]
+fn pictures_need_a_model_that_sees_and_a_file_that_is_one() {
+    let image = |model: &str, image: &str| {
+        choral(&["debug", "image", "-m", model, "--image", image], "").error()
+    };
     assert_eq!(
-        choral(&args, "").error(),
-        "choral: cat.png: images are unsupported: this build has no vision models"
+        image("golden/models/qwen2/hf", "cat.png"),
+        "choral: golden/models/qwen2/hf: the model has no image encoder"
     );
+    let missing = image("golden/models/glm4v/hf", "cat.png");
+    assert!(missing.starts_with("choral: cat.png: "), "{missing}");
+    let broken = image("golden/models/glm4v/hf", "golden/README.md");
+    assert!(broken.starts_with("choral: golden/README.md: "), "{broken}");
 }

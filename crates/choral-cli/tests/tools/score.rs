@@ -96,6 +96,38 @@ fn f32_agrees_with_transformers() {
 }
 
 #[test]
+fn prompts_with_pictures_agree_with_transformers() {
+    let golden = golden("models/glm4v/golden.json");
+    let prompts = prompts(&golden);
+    let line = |(name, prompt): &(&String, &Value)| {
+        let names = prompt["images"].as_array().expect("names").iter();
+        let files = names.map(|name| {
+            let file = &golden["images"][name.as_str().expect("a name")]["file"];
+            format!("golden/models/glm4v/{}", file.as_str().expect("a file"))
+        });
+        let ids = &prompt["ids_before_image_expansion"];
+        json!({"name": name, "ids": ids, "images": files.collect::<Vec<_>>()})
+    };
+    let gguf = "golden/models/glm4v/gguf/glm4v-BF16.gguf";
+    let mmproj = "golden/models/glm4v/gguf/mmproj-glm4v-F32.gguf";
+    let sources = [
+        vec!["-m", "golden/models/glm4v/hf"],
+        vec!["-m", gguf, "--mmproj", mmproj],
+    ];
+    for source in sources {
+        let mut args = vec!["debug", "score", "--input", "-", "--numeric", "f32"];
+        args.extend(["--greedy", "32", "--logits", "full", "--hidden"]);
+        args.extend(&source);
+        let answers = choral(&args, lines(prompts.iter().map(line))).json();
+        assert_eq!(answers.len(), prompts.len());
+        for ((name, want), answer) in prompts.iter().zip(answers) {
+            // Resized pictures depend on the resampler.
+            check(&format!("{source:?} {name}"), &answer, want, 5e-2);
+        }
+    }
+}
+
+#[test]
 fn bf16_is_near() {
     let golden = golden("models/qwen2/golden.json");
     let text = debug_score("qwen2", &golden, &[]);
@@ -147,7 +179,7 @@ fn tokens_that_a_model_does_not_have_are_refused() {
     let line = json!({"name": "a", "ids": [1], "images": ["cat.png"]});
     assert_eq!(
         choral(&args, lines([line])).error(),
-        "choral: stdin: line 1: images are unsupported: this build has no vision models"
+        "choral: stdin: line 1: golden/models/qwen2/hf: the model has no image encoder"
     );
 }
 

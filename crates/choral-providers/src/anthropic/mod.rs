@@ -15,7 +15,7 @@ use crate::protocol::{
 use crate::remote::Shared;
 use choral::provider::{
     Choice, ErrorKind, FinishReason, GenerateError, GenerateRequest, GenerateResponse, ImageSource,
-    Message, Part, Role, ToolCall, ToolChoice, Usage,
+    Message, Part, ResponseFormat, Role, ToolCall, ToolChoice, Usage,
 };
 use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
@@ -75,6 +75,24 @@ impl Protocol for Messages {
                 ToolChoice::Tool(name) => json!({"type": "tool", "name": name}),
             };
             body.insert("tool_choice".to_owned(), choice);
+        }
+        match &request.response_format {
+            None | Some(ResponseFormat::Text) => {}
+            Some(ResponseFormat::JsonObject) => {
+                return Err(GenerateError::unsupported("anthropic", "json_object"));
+            }
+            // The schema is always kept to, and has no name; what it is for, it says itself.
+            Some(ResponseFormat::JsonSchema { json_schema }) => {
+                let mut schema = json_schema.schema.clone();
+                if let (Some(text), Some(fields)) =
+                    (&json_schema.description, schema.as_object_mut())
+                {
+                    let said = fields.entry("description");
+                    said.or_insert_with(|| text.as_str().into());
+                }
+                let format = json!({"type": "json_schema", "schema": schema});
+                body.insert("output_config".to_owned(), json!({"format": format}));
+            }
         }
         if stream {
             body.insert("stream".to_owned(), true.into());

@@ -68,6 +68,18 @@ fn a_request_is_as_the_reference_has_it() {
 }
 
 #[test]
+fn a_schema_is_asked_for_as_the_output_s_format() {
+    let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}},
+        "required": ["a"], "additionalProperties": false});
+    let format = ResponseFormat::json_schema("answer", schema.clone());
+    let request = GenerateRequest::prompt("x").response_format(format);
+    let expected = json!({"format": {"type": "json_schema", "schema": schema}});
+    assert_eq!(body(&request)["output_config"], expected);
+    let any = GenerateRequest::prompt("x").response_format(ResponseFormat::JsonObject);
+    assert!(Messages.body("m", &any, false).is_err());
+}
+
+#[test]
 fn an_answer_is_read() {
     let answer = json!({
         "id": "msg_013Zva2CMHLNnjNjJJKqJ2EF", "type": "message", "role": "assistant",

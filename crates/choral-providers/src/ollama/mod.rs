@@ -13,7 +13,7 @@ use crate::openai;
 use crate::protocol::{Assembler, Drafts, Protocol, Step, count, given, json, malformed};
 use choral::provider::{
     Choice, ErrorKind, FinishReason, GenerateError, GenerateRequest, GenerateResponse, Image,
-    ImageSource, Input, Message, ResponseFormat, ToolCall, Usage,
+    ImageSource, Input, Message, ResponseFormat, TokenLogprob, ToolCall, Usage,
 };
 use serde_json::{Map, Value, json};
 
@@ -86,6 +86,11 @@ impl Protocol for Native {
                 "repetition_penalty" => "repeat_penalty",
                 // One answer is all there is; the capabilities let no other number pass.
                 "n" => continue,
+                "logprobs" => {
+                    body.insert("logprobs".to_owned(), true.into());
+                    body.insert("top_logprobs".to_owned(), value);
+                    continue;
+                }
                 same => same,
             };
             options.insert(name.to_owned(), value);
@@ -129,7 +134,7 @@ impl Protocol for Native {
             reasoning: (!said.thinking.is_empty()).then(|| said.thinking.to_owned()),
             finish_reason: finish_reason(body, !tool_calls.is_empty()),
             tool_calls,
-            logprobs: None,
+            logprobs: logprobs(body)?,
         };
         let model = body["model"].as_str().unwrap_or_default();
         let mut response = GenerateResponse::of_choices(model, vec![choice]);
@@ -221,6 +226,14 @@ fn tool_calls(message: &Value) -> Vec<ToolCall> {
     calls.enumerate().map(call).collect()
 }
 
+/// One entry a token that the body brings, spelled as OpenAI spells them.
+fn logprobs(body: &Value) -> Result<Option<Vec<TokenLogprob>>, GenerateError> {
+    let tokens = body["logprobs"].as_array();
+    tokens
+        .map(|tokens| tokens.iter().map(openai::token_logprob).collect())
+        .transpose()
+}
+
 fn finish_reason(body: &Value, has_calls: bool) -> FinishReason {
     match body["done_reason"].as_str().unwrap_or("stop") {
         "stop" if has_calls => FinishReason::ToolCalls,
@@ -252,6 +265,10 @@ impl Assembler for NativeStream {
         }
         if let Some(said) = said(&body) {
             self.drafts.push(0, said.text, said.thinking, &mut step)?;
+        }
+        if let Some(tokens) = logprobs(&body)? {
+            let draft = self.drafts.draft(0)?;
+            draft.logprobs.get_or_insert_default().extend(tokens);
         }
         self.calls.extend(tool_calls(&body["message"]));
         if body["done"] == true {

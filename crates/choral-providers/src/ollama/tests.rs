@@ -66,6 +66,46 @@ fn a_conversation_names_tools_and_holds_pictures() {
 }
 
 #[test]
+fn log_probabilities_are_asked_for_beside_the_options() {
+    let mut request = GenerateRequest::prompt("x");
+    request.params.logprobs = Some(2);
+    let asked = body(&request);
+    assert_eq!(asked["logprobs"], true);
+    assert_eq!(asked["top_logprobs"], 2);
+    assert!(asked["options"].is_null());
+    let token = |text: &str, logprob: f64| json!({"token": text, "logprob": logprob});
+    let mut first = token("Blue", -0.25);
+    first["top_logprobs"] = json!([token("Blue", -0.25), token("Red", -1.5)]);
+    let answer = json!({"model": "m", "response": "Blue.", "done": true,
+        "logprobs": [first, token(".", -0.5)]});
+    let read = Native.response(&answer).unwrap().logprobs.unwrap();
+    assert_eq!(read.len(), 2);
+    assert_eq!(
+        read[0].top,
+        [("Blue".to_owned(), -0.25), ("Red".to_owned(), -1.5)]
+    );
+    assert_eq!((&*read[1].token, read[1].logprob), (".", -0.5));
+    let mut assembler = Native.assembler();
+    let line = |body: Value| Frame {
+        event: String::new(),
+        data: body.to_string(),
+    };
+    for text in ["Blue", "."] {
+        let piece = json!({"model": "m", "response": text, "done": false,
+            "logprobs": [token(text, -0.25)]});
+        assembler.push(&line(piece)).unwrap();
+    }
+    let last = json!({"model": "m", "response": "", "done": true, "done_reason": "stop"});
+    assembler.push(&line(last)).unwrap();
+    let streamed = assembler.finish().unwrap().logprobs.unwrap();
+    let texts: Vec<_> = streamed.iter().map(|token| &*token.token).collect();
+    assert_eq!(texts, ["Blue", "."]);
+    let broken = json!({"model": "m", "response": "x", "done": true, "logprobs": [{}]});
+    let error = Native.response(&broken).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+}
+
+#[test]
 fn answers_of_both_kinds_are_read() {
     let chat = json!({
         "model": "llama3.2", "created_at": "2023-08-04T19:22:45.499127Z",

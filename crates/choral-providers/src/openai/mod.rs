@@ -99,8 +99,8 @@ pub(super) fn usage(usage: &Value) -> Usage {
     made
 }
 
-/// A token as chat completions and responses have it.
-pub(super) fn token_logprob(value: &Value) -> Result<TokenLogprob, GenerateError> {
+/// A token as chat completions and responses have it, and Ollama.
+pub(crate) fn token_logprob(value: &Value) -> Result<TokenLogprob, GenerateError> {
     let one = |value: &Value| {
         let token = value["token"].as_str().map(str::to_owned);
         token.zip(value["logprob"].as_f64())

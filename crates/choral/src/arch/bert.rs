@@ -12,6 +12,7 @@ pub(super) static BERT: EncoderFamily = EncoderFamily {
     hf: &["BertModel", "BertForMaskedLM"],
     gguf: &["bert"],
     names: Names {
+        hf_root: "model",
         gguf: GGUF,
         hf: &[
             (Role::Embedding, "bert.embeddings.word_embeddings"),
@@ -49,6 +50,7 @@ pub(super) static ROBERTA: EncoderFamily = EncoderFamily {
     // llama.cpp converts it to `bert`, with the first positions left out.
     gguf: &[],
     names: Names {
+        hf_root: "model",
         gguf: &[],
         hf: &[
             (Role::Embedding, "roberta.embeddings.word_embeddings"),

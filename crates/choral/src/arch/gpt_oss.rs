@@ -37,6 +37,7 @@ pub(super) static GPT_OSS: Architecture = Architecture {
         "swiglu_limit": 7.0
     }"#,
     spec,
+    ..Architecture::BASE
 };
 
 fn spec(hyper: &Hyper<'_>) -> Result<DecoderSpec, ModelError> {

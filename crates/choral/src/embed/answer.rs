@@ -1,11 +1,11 @@
 //! One row's answer, as a line of the output has it.
 
 use super::{Embedding, Form};
-use crate::job::{RowError, RowHead};
+use crate::job::{RowError, RowHead, error_body, status};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// What came of one row. Its JSON is one line of the output, in the row's own format;
 /// it depends on the row and the model, and on nothing of the run.
@@ -174,7 +174,7 @@ impl Answer {
     fn own(&self) -> Own<'_> {
         let embedding = self.embeddings().first();
         Own {
-            custom_id: self.head.custom_id.as_deref(),
+            custom_id: self.head.given_id(),
             row: self.head.index,
             embedding: embedding.map(|embedding| Vector {
                 embedding,
@@ -207,19 +207,14 @@ impl Answer {
                 (200, list)
             }
             Err(error) => {
-                let body = json!({
-                    "message": error.message,
-                    "type": "invalid_request_error",
-                    "param": error.field,
-                    "code": error.code,
-                });
-                (400, Body::Error { error: body })
+                let body = error_body(error);
+                (status(error.code), Body::Error { error: body })
             }
         };
         let key = self.head.key().fingerprint();
         OpenAi {
             id: format!("batch_req_{key:032x}"),
-            custom_id: self.head.custom_id.as_deref(),
+            custom_id: self.head.given_id(),
             response: Response {
                 status_code,
                 request_id: format!("req_{key:032x}"),

@@ -2,6 +2,7 @@
 
 use super::{Answer, EmbedError, Embedder, Form, Pooling, PreparedText, Row, RowWork};
 use crate::job::{JobSummary, RowCode, RowError, RowHead};
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +31,11 @@ pub struct EmbedJob<'a> {
     pub embedder: &'a mut Embedder,
     /// Every row must come to one vector: rows with more are errors.
     pub one_vector_a_row: bool,
+    /// Ends the job when more rows than that are in error.
+    pub max_errors: Option<u64>,
+    /// Errors of rows that are not among those of this run, because an earlier one has
+    /// answered them; counted while rows are read.
+    pub num_failed_before: &'a Cell<u64>,
     /// When another thread sets it, the job ends after the step that runs.
     pub stop: &'a AtomicBool,
 }
@@ -38,8 +44,14 @@ pub struct EmbedJob<'a> {
 struct Pending {
     head: RowHead,
     form: Form,
-    /// How many of the texts are its own, and how they are to be written.
-    work: Result<(usize, bool), RowError>,
+    work: Result<Ready, RowError>,
+}
+
+/// A row whose texts run.
+struct Ready {
+    num_texts: usize,
+    base64: bool,
+    model: Option<String>,
 }
 
 impl EmbedJob<'_> {
@@ -57,7 +69,7 @@ impl EmbedJob<'_> {
     ) -> Result<JobSummary, EmbedJobError> {
         let info = self.embedder.info();
         let (max_texts, max_tokens) = (info.max_num_seqs, info.max_num_batched_tokens);
-        let model = info.model_name();
+        let own_name = info.model_name();
         let mut summary = JobSummary::default();
         let mut rows = rows.into_iter();
         let (mut texts, mut pending) = (Vec::new(), Vec::new());
@@ -78,32 +90,55 @@ impl EmbedJob<'_> {
                     }
                 };
                 let Row { head, form, work } = row;
-                let line = head.line;
                 let work = work.and_then(|work| {
-                    let prepared = self.prepare(&work).map_err(|e| row_error(&e, line))?;
+                    let prepared = self.prepare(&work);
+                    let prepared = prepared.map_err(|error| error.of_row(&head, form))?;
                     num_tokens += prepared.iter().map(|t| t.token_ids().len()).sum::<usize>();
                     texts.extend(prepared);
-                    Ok((work.inputs.len(), work.base64))
+                    Ok(Ready {
+                        num_texts: work.inputs.len(),
+                        base64: work.base64,
+                        model: work.model,
+                    })
                 });
                 pending.push(Pending { head, form, work });
             }
             let mut embeddings = self.embedder.run(&texts)?.into_iter();
             texts.clear();
-            let answers: Vec<Answer> = pending
+            let mut answers: Vec<Answer> = pending
                 .drain(..)
                 .map(|Pending { head, form, work }| {
-                    let (count, base64) = match work {
-                        Ok(work) => work,
+                    let Ready {
+                        num_texts,
+                        base64,
+                        model,
+                    } = match work {
+                        Ok(ready) => ready,
                         Err(error) => return Answer::failed(head, form, error),
                     };
-                    let own: Vec<_> = embeddings.by_ref().take(count).collect();
+                    let own: Vec<_> = embeddings.by_ref().take(num_texts).collect();
                     if own.iter().all(super::Embedding::is_finite) {
-                        return Answer::new(head, form, own, base64, model.clone());
+                        let model = model.unwrap_or_else(|| own_name.clone());
+                        return Answer::new(head, form, own, base64, model);
                     }
-                    let error = row_error(&EmbedError::NotFinite, head.line);
+                    let error = EmbedError::NotFinite.of_row(&head, form);
                     Answer::failed(head, form, error)
                 })
                 .collect();
+            if let Some(max) = self.max_errors {
+                let num_failed = summary.num_failed + self.num_failed_before.get();
+                let failed = answers.iter().enumerate();
+                let mut failed = failed.filter(|(_, answer)| answer.error().is_some());
+                if num_failed > max {
+                    answers.clear();
+                    summary.is_aborted = true;
+                } else if let Ok(left) = usize::try_from(max - num_failed)
+                    && let Some((last, _)) = failed.nth(left)
+                {
+                    answers.truncate(last + 1);
+                    summary.is_aborted = true;
+                }
+            }
             summary.num_done += answers.len() as u64;
             summary.num_failed += answers.iter().filter(|a| a.error().is_some()).count() as u64;
             summary.prompt_tokens += answers.iter().map(Answer::num_tokens).sum::<u64>();
@@ -111,10 +146,12 @@ impl EmbedJob<'_> {
             if !answers.is_empty() {
                 each(&answers, &summary).map_err(EmbedJobError::Output)?;
             }
-            if let Some(error) = failure {
+            if let Some(error) = failure
+                && !summary.is_aborted
+            {
                 return Err(EmbedJobError::Input(error));
             }
-            if is_end {
+            if is_end || summary.is_aborted {
                 return Ok(summary);
             }
             if self.stop.load(Ordering::Relaxed) {
@@ -125,8 +162,7 @@ impl EmbedJob<'_> {
     }
 
     fn prepare(&self, work: &RowWork) -> Result<Vec<PreparedText>, EmbedError> {
-        let prepare = |input| self.embedder.prepare(input, work.dimensions);
-        let texts: Vec<PreparedText> = work.inputs.iter().map(prepare).collect::<Result<_, _>>()?;
+        let texts = self.embedder.prepare_row(work)?;
         let info = self.embedder.info();
         if self.one_vector_a_row {
             debug_assert_ne!(info.pooling, Pooling::None, "checked by the caller");
@@ -142,23 +178,41 @@ impl EmbedJob<'_> {
     }
 }
 
-fn row_error(error: &EmbedError, line: u64) -> RowError {
-    let (code, field) = match error {
-        EmbedError::TooLong { .. } => (RowCode::TooLong, None),
-        EmbedError::NoTokens | EmbedError::UnknownToken { .. } | EmbedError::Tokenizer(_) => {
-            (RowCode::InvalidPrompt, None)
+impl Embedder {
+    /// The texts of a row, in order.
+    ///
+    /// # Errors
+    /// Those of [`prepare`](Self::prepare), for any of them.
+    pub fn prepare_row(&self, work: &RowWork) -> Result<Vec<PreparedText>, EmbedError> {
+        let prepare = |input| self.prepare(input, work.dimensions);
+        work.inputs.iter().map(prepare).collect()
+    }
+}
+
+impl EmbedError {
+    /// The same as an error of a row that came in that form.
+    pub fn of_row(&self, head: &RowHead, form: Form) -> RowError {
+        let (code, field) = match self {
+            Self::TooLong { .. } => (RowCode::TooLong, Some("input")),
+            Self::NoTokens | Self::UnknownToken { .. } | Self::Tokenizer(_) => {
+                (RowCode::InvalidPrompt, Some("input"))
+            }
+            Self::Dimensions { .. } | Self::OtherWidth { .. } => {
+                (RowCode::InvalidParameter, Some("dimensions"))
+            }
+            Self::ManyVectors { .. } => (RowCode::InvalidParameter, Some("input")),
+            _ => (RowCode::Engine, None),
+        };
+        let field = field.map(|field| match form {
+            Form::Own => field.to_owned(),
+            Form::OpenAi => format!("body.{field}"),
+        });
+        RowError {
+            code,
+            message: self.to_string(),
+            line: head.line,
+            field,
+            file: head.file.clone(),
         }
-        EmbedError::Dimensions { .. } | EmbedError::OtherWidth { .. } => {
-            (RowCode::InvalidParameter, Some("dimensions".to_owned()))
-        }
-        EmbedError::ManyVectors { .. } => (RowCode::InvalidParameter, Some("input".to_owned())),
-        _ => (RowCode::Engine, None),
-    };
-    RowError {
-        code,
-        message: error.to_string(),
-        line,
-        field,
-        file: None,
     }
 }

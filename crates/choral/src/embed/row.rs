@@ -5,7 +5,8 @@
 
 use crate::engine::Prompt;
 use crate::job::{
-    Content, Entries, Entry, Fault, Ids, InputFormat, RowCode, RowError, RowHead, fields,
+    Content, Entries, Entry, Fault, FileForm, Ids, InputFormat, MAX_PARSED_BYTES, ModelNames,
+    RowCode, RowError, RowHead, fields,
 };
 use serde_json::{Map, Value};
 use std::io::{self, BufRead};
@@ -21,6 +22,12 @@ pub enum Form {
     Own,
     /// OpenAI's batch format.
     OpenAi,
+}
+
+impl Form {
+    fn new(is_open_ai: bool) -> Self {
+        if is_open_ai { Self::OpenAi } else { Self::Own }
+    }
 }
 
 /// One row of the input.
@@ -43,6 +50,9 @@ pub struct RowWork {
     pub dimensions: Option<usize>,
     /// Vectors are wanted as base64 of little-endian floats.
     pub base64: bool,
+    /// The model that the row names, to be named by its answer; only where rows may not
+    /// name any ([`RowReader::with_models`]).
+    pub model: Option<String>,
 }
 
 impl RowWork {
@@ -51,6 +61,7 @@ impl RowWork {
             inputs: vec![input],
             dimensions: None,
             base64: false,
+            model: None,
         }
     }
 }
@@ -60,6 +71,8 @@ impl RowWork {
 pub struct RowReader<I> {
     entries: I,
     ids: Ids,
+    file_form: FileForm,
+    models: Option<ModelNames>,
 }
 
 impl<R: BufRead> RowReader<Entries<R>> {
@@ -80,7 +93,17 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
         Self {
             entries,
             ids: Ids::default(),
+            file_form: FileForm::default(),
+            models: None,
         }
+    }
+
+    /// Has OpenAI's rows name their model by one of those names, and answers by it.
+    /// Without it, rows may name any model, and answers name the one that there is.
+    #[must_use]
+    pub fn with_models(mut self, models: ModelNames) -> Self {
+        self.models = Some(models);
+        self
     }
 
     fn row(&mut self, entry: Entry) -> Row {
@@ -90,46 +113,42 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
             content,
             file,
         } = entry;
-        let (mut custom_id, mut form) = (None, Form::Own);
+        let mut head = RowHead {
+            index,
+            line,
+            file,
+            ..RowHead::default()
+        };
+        self.file_form.enter(head.file.as_ref());
+        // A line that is broken is answered as those around it.
+        let mut form = Form::new(self.file_form.is_open_ai_by_default());
         let work = match content {
             Err(fault) => Err(fault),
             Ok(Content::Text(text)) => Ok(RowWork::one(Prompt::Text(text))),
-            Ok(Content::Json(text)) => {
-                fields(&text).and_then(|fields| self.work(fields, &mut custom_id, &mut form))
-            }
-            Ok(Content::Fields { fields, .. }) => self.work(fields, &mut custom_id, &mut form),
+            Ok(Content::Json(text)) => fields(&text, MAX_PARSED_BYTES)
+                .and_then(|fields| self.work(fields, &mut head, &mut form)),
+            Ok(Content::Fields { fields, .. }) => self.work(fields, &mut head, &mut form),
         };
-        Row {
-            work: work.map_err(|fault| RowError {
-                file: file.clone(),
-                ..fault.at(line)
-            }),
-            form,
-            head: RowHead {
-                index,
-                line,
-                custom_id,
-                file: file.clone(),
-                ..RowHead::default()
-            },
-        }
+        let work = work.map_err(|fault| RowError {
+            file: head.file.clone(),
+            ..fault.at(line)
+        });
+        Row { head, form, work }
     }
 
     fn work(
         &mut self,
         fields: Vec<(String, Value)>,
-        custom_id: &mut Option<String>,
+        head: &mut RowHead,
         form: &mut Form,
     ) -> Result<RowWork, Fault> {
-        let has = |name: &str| fields.iter().any(|(field, _)| field == name);
-        if has("body") || has("url") {
-            *form = Form::OpenAi;
-        }
+        let own = ["input", "text", "prompt"];
+        *form = Form::new(self.file_form.is_open_ai(&fields, &own));
         // First, so that an error further on is reported under the row's name.
-        *custom_id = self.ids.custom_id(&fields)?;
+        self.ids.name(head, &fields)?;
         match form {
             Form::Own => own_work(fields),
-            Form::OpenAi => open_ai_work(fields),
+            Form::OpenAi => open_ai_work(fields, self.models.as_ref()),
         }
     }
 }
@@ -181,13 +200,16 @@ fn own_work(fields: Vec<(String, Value)>) -> Result<RowWork, Fault> {
     })
 }
 
-fn open_ai_work(fields: Vec<(String, Value)>) -> Result<RowWork, Fault> {
+fn open_ai_work(
+    fields: Vec<(String, Value)>,
+    models: Option<&ModelNames>,
+) -> Result<RowWork, Fault> {
     let mut body = None;
-    let mut has_url = false;
+    let (mut has_id, mut has_method, mut has_url) = (false, false, false);
     for (name, value) in fields {
         match (name.as_str(), value) {
-            ("custom_id", _) => {}
-            ("method", value) if value == "POST" => {}
+            ("custom_id", value) => has_id = !value.is_null(),
+            ("method", value) if value == "POST" => has_method = true,
             ("method", value) => return Err(Fault::value(&name, &value, "POST")),
             ("url", value) if value == URL => has_url = true,
             ("url", value) => return Err(Fault::value(&name, &value, URL)),
@@ -200,46 +222,67 @@ fn open_ai_work(fields: Vec<(String, Value)>) -> Result<RowWork, Fault> {
         let message = format!("there is no `{name}`");
         Fault::new(RowCode::InvalidParameter, name, message)
     };
-    if !has_url {
-        return Err(missing("url"));
+    for (name, has) in [
+        ("custom_id", has_id),
+        ("method", has_method),
+        ("url", has_url),
+    ] {
+        if !has {
+            return Err(missing(name));
+        }
     }
-    open_ai_body(body.ok_or_else(|| missing("body"))?)
+    let body = body.ok_or_else(|| missing("body"))?;
+    open_ai_body(body, models).map_err(|fault| fault.within("body"))
 }
 
-fn open_ai_body(body: Map<String, Value>) -> Result<RowWork, Fault> {
+fn open_ai_body(body: Map<String, Value>, models: Option<&ModelNames>) -> Result<RowWork, Fault> {
     let mut work = RowWork {
         inputs: Vec::new(),
         dimensions: None,
         base64: false,
+        model: None,
     };
-    let at = |name: &str| format!("body.{name}");
     for (name, value) in body {
         match name.as_str() {
             "input" => {
                 work.inputs = inputs(&value).ok_or_else(|| {
                     let expected = "a text, a list of token ids, or a list of one or more of them";
-                    let mut fault = Fault::value(&at(&name), &value, expected);
+                    let mut fault = Fault::value(&name, &value, expected);
                     fault.code = RowCode::InvalidPrompt;
                     fault
                 })?;
+                let is_empty = |input: &Prompt| matches!(input, Prompt::Text(t) if t.is_empty());
+                if work.inputs.iter().any(is_empty) {
+                    let message = "`input` has a text that is empty";
+                    return Err(Fault::new(RowCode::InvalidPrompt, &name, message));
+                }
             }
-            // The answer names the model that there is.
-            "model" | "user" if value.is_string() => {}
-            "model" | "user" => return Err(Fault::value(&at(&name), &value, "a string")),
-            "dimensions" => work.dimensions = count(&at(&name), &value)?,
+            "model" => match models {
+                Some(models) if !value.is_null() => {
+                    models.check(&value, &[])?;
+                    work.model = value.as_str().map(str::to_owned);
+                }
+                // The answer names the model that there is.
+                None if value.is_string() => {}
+                _ => return Err(Fault::value(&name, &value, "a string")),
+            },
+            "user" if value.is_string() || value.is_null() => {}
+            "user" => return Err(Fault::value(&name, &value, "a string")),
+            "dimensions" => work.dimensions = count(&name, &value)?,
             "encoding_format" => {
                 work.base64 = match value.as_str() {
                     Some("float") => false,
                     Some("base64") => true,
-                    _ => return Err(Fault::value(&at(&name), &value, "float or base64")),
+                    None if value.is_null() => false,
+                    _ => return Err(Fault::value(&name, &value, "float or base64")),
                 };
             }
-            _ => return Err(unknown(&at(&name))),
+            _ => return Err(unknown(&name)),
         }
     }
     if work.inputs.is_empty() {
         let message = "there is no `input`".to_owned();
-        return Err(Fault::new(RowCode::InvalidPrompt, "body.input", message));
+        return Err(Fault::new(RowCode::InvalidPrompt, "input", message));
     }
     Ok(work)
 }

@@ -171,8 +171,8 @@ fn open_ais_lines_hold_one_or_more_inputs() {
     let text = |text: &str| Prompt::from(text);
     assert_eq!(inputs(json!("a")).expect("good").inputs, [text("a")]);
     assert_eq!(
-        inputs(json!(["a", ""])).expect("good").inputs,
-        [text("a"), text("")]
+        inputs(json!(["a", " "])).expect("good").inputs,
+        [text("a"), text(" ")]
     );
     let ids = |ids: &[u32]| Prompt::Tokens(ids.to_vec());
     assert_eq!(inputs(json!([1, 2])).expect("good").inputs, [ids(&[1, 2])]);
@@ -182,6 +182,8 @@ fn open_ais_lines_hold_one_or_more_inputs() {
         json!([]),
         json!(null),
         json!([[]]),
+        json!(""),
+        json!(["a", ""]),
         json!({"a": 1}),
         json!([1, "a"]),
     ] {
@@ -307,7 +309,7 @@ fn errors_have_the_shape_of_their_rows() {
     assert_eq!(line["response"]["status_code"], 400);
     assert_eq!(
         line["response"]["body"]["error"],
-        json!({"message": "long", "type": "invalid_request_error", "param": null, "code": "too_long"})
+        json!({"message": "line 6: long", "type": "invalid_request_error", "param": null, "code": "too_long"})
     );
 }
 

@@ -4,6 +4,7 @@
 //! with no padding. The scheduler fills it, an [`Executor`] reads it; they share
 //! [`BlockId`]s and nothing else.
 
+use crate::vision::ImageEmbedding;
 use choral_kernels::WorkCounts;
 
 /// Tokens per KV block. Attention walks a sequence's cache block by block in
@@ -24,6 +25,20 @@ pub struct RowAdapter {
     pub adapter: u32,
     /// Multiplies what it changes.
     pub scale: f32,
+}
+
+/// Tokens of a step that are a picture's: their vectors are the picture's, not the
+/// embedding's.
+#[derive(Debug, Clone)]
+pub struct ImageRows {
+    /// Index of the first of them in the step.
+    pub first_token: u32,
+    /// How many.
+    pub len: u32,
+    /// Which of the picture's tokens the first is.
+    pub first_row: u32,
+    /// The picture.
+    pub image: ImageEmbedding,
 }
 
 /// The layers that see equally far back, and so keep the same positions.
@@ -105,6 +120,9 @@ pub struct Batch {
     pub token_ids: Vec<u32>,
     /// `[tokens]`: each token's position in its own sequence.
     pub positions: Vec<u32>,
+    /// `[tokens]`: what each token's rotary embedding turns by, in time, height and
+    /// width: its position, unless pictures are at it or before it.
+    pub turns: Vec<[u32; 3]>,
     /// `[rows + 1]`: row `r` is tokens `cu_tokens[r]..cu_tokens[r + 1]`, which
     /// are consecutive positions of one sequence.
     pub cu_tokens: Vec<u32>,
@@ -117,6 +135,8 @@ pub struct Batch {
     pub hidden_tokens: Vec<u32>,
     /// Adapters of rows, by row; each at most once a row. Rows without have none.
     pub adapters: Vec<RowAdapter>,
+    /// Tokens that are pictures', by token.
+    pub images: Vec<ImageRows>,
 }
 
 impl Default for Batch {
@@ -133,11 +153,13 @@ impl Batch {
             copies: Vec::new(),
             token_ids: Vec::new(),
             positions: Vec::new(),
+            turns: Vec::new(),
             cu_tokens: Vec::new(),
             tables: vec![BlockTables::default(); groups],
             logit_tokens: Vec::new(),
             hidden_tokens: Vec::new(),
             adapters: Vec::new(),
+            images: Vec::new(),
         };
         batch.clear();
         batch
@@ -153,12 +175,14 @@ impl Batch {
         self.copies.clear();
         self.token_ids.clear();
         self.positions.clear();
+        self.turns.clear();
         self.cu_tokens.clear();
         self.cu_tokens.push(0);
         self.tables.iter_mut().for_each(BlockTables::clear);
         self.logit_tokens.clear();
         self.hidden_tokens.clear();
         self.adapters.clear();
+        self.images.clear();
     }
 
     /// Appends a row: tokens, given in two pieces, at consecutive positions from
@@ -171,6 +195,7 @@ impl Batch {
         }
         let end = start + self.token_ids.len() - first;
         self.positions.extend((start..end).map(|p| p as u32));
+        self.turns.extend((start..end).map(|p| [p as u32; 3]));
         self.cu_tokens.push(self.token_ids.len() as u32);
         first
     }

@@ -5,6 +5,7 @@ use super::core::OnStep;
 use super::error::StartError;
 use crate::builder::ModelInfo;
 use crate::text::Tokenizer;
+use crate::vision::ImageEncoder;
 use std::sync::Arc;
 
 /// Most sequences that are run together unless another number is asked for. A step
@@ -27,8 +28,23 @@ pub struct EngineParts {
     pub end_token_ids: Vec<u32>,
     /// Length of the context: most tokens of prompt and answer together.
     pub max_model_len: usize,
+    /// How the model takes pictures; `None` if it reads text only.
+    pub images: Option<ImageInput>,
     /// What the model is, for whoever holds the engine.
     pub info: Option<Arc<ModelInfo>>,
+}
+
+/// How a model takes pictures.
+#[derive(Debug, Clone)]
+pub struct ImageInput {
+    /// The token that stands for a picture in a prompt.
+    pub placeholder_id: u32,
+    /// Its text.
+    pub placeholder: String,
+    /// Numbers of a token of a picture's embedding.
+    pub hidden_size: usize,
+    /// Makes embeddings; without one they come from elsewhere.
+    pub encoder: Option<Arc<ImageEncoder>>,
 }
 
 /// Limits and switches of an [`Engine`](super::Engine).

@@ -66,6 +66,34 @@ pub enum SubmitError {
         /// The names that there are.
         known: Vec<String>,
     },
+    /// There are not as many pictures as the prompt has places for.
+    #[error(
+        "the prompt has {placeholders} `{placeholder}` for {images} images, expected one for each"
+    )]
+    ImageCount {
+        /// The text of the token that stands for a picture.
+        placeholder: String,
+        /// How many of it the prompt has.
+        placeholders: usize,
+        /// How many pictures came with it.
+        images: usize,
+    },
+    /// A picture's embedding was made for another model.
+    #[error("image {index} is {found} numbers wide, expected {expected}")]
+    ImageWidth {
+        /// Which of the prompt's pictures, from 0.
+        index: usize,
+        /// The embedding's width.
+        found: usize,
+        /// The model's width.
+        expected: usize,
+    },
+    /// Pictures were given to a model that reads text only.
+    #[error("the prompt has {images} images, but the model reads text only")]
+    NoImages {
+        /// How many pictures came with it.
+        images: usize,
+    },
     /// A sampling parameter cannot be honoured.
     #[error(transparent)]
     Params(#[from] ParamError),

@@ -4,9 +4,10 @@
 //! the engine hears of it.
 
 use super::command::{Command, Submission};
-use super::config::{EngineConfig, EngineParts};
+use super::config::{EngineConfig, EngineParts, ImageInput};
 use super::core::{Core, State};
 use super::error::{ChatError, StartError, SubmitError};
+use super::images::{ImageNames, ImageSlots, PromptImages, expand};
 use super::lora::Mixes;
 use super::mailbox::Mailbox;
 use super::metrics::EngineMetrics;
@@ -14,13 +15,14 @@ use super::output;
 use super::queue::{NoPlace, Place, Queue};
 use super::relay::relay;
 use super::reply::{Reply, Subject};
-use super::request::{Prompt, Request, RequestOutput};
+use super::request::{Prompt, Request, RequestOutput, RequestSize};
 use super::scheduler::{RequestId, Rules, Scheduler, SchedulerConfig};
 use super::stream::GenerationStream;
 use crate::builder::{EngineBuilder, ModelInfo};
 use crate::kv::KvNeeds;
 use crate::sampling::{ParamError, Sampler, SamplingParams, fresh_seed};
 use crate::text::{ChatTemplate, EncodeOptions, TemplateInput, Tokenizer};
+use crate::vision::ImageEmbedding;
 use crossbeam_channel::Sender;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,6 +56,8 @@ struct Shared {
     needs: KvNeeds,
     adapters: Vec<String>,
     mixes: Mutex<Mixes>,
+    images: Option<ImageInput>,
+    image_names: Mutex<ImageNames>,
 }
 
 /// A request that can run.
@@ -88,6 +92,7 @@ impl Engine {
             tokenizer,
             end_token_ids,
             max_model_len,
+            images,
             info,
         } = parts;
         let limits = SchedulerConfig {
@@ -117,6 +122,8 @@ impl Engine {
             needs: needs.clone(),
             adapters: executor.adapters().to_vec(),
             mixes: Mutex::new(Mixes::new(executor.adapters())),
+            images,
+            image_names: Mutex::default(),
         };
         let core = Core {
             scheduler: Scheduler::new(limits),
@@ -139,6 +146,18 @@ impl Engine {
         shared.threads = Mutex::new(vec![engine, output]);
         Ok(Self {
             shared: Arc::new(shared),
+        })
+    }
+
+    /// What a request would come to, without running it.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit) that are the request's own.
+    pub fn check(&self, request: &Request) -> Result<RequestSize, SubmitError> {
+        let Checked { prompt, rules, .. } = self.shared.check(request.clone())?;
+        Ok(RequestSize {
+            num_prompt_tokens: prompt.len(),
+            max_new_tokens: rules.max_new_tokens,
         })
     }
 
@@ -296,6 +315,11 @@ impl Engine {
         &self.shared.adapters
     }
 
+    /// How requests come with pictures; `None` if the model reads text only.
+    pub fn images(&self) -> Option<&ImageInput> {
+        self.shared.images.as_ref()
+    }
+
     /// The tokens by which the model ends an answer.
     pub fn end_token_ids(&self) -> &[u32] {
         &self.shared.end_token_ids
@@ -311,6 +335,7 @@ impl Shared {
             parse_special,
             diagnostics,
             lora,
+            images,
         } = request;
         params.validate(self.vocab_size)?;
         if !params.stop.is_empty() && self.tokenizer.is_none() {
@@ -320,6 +345,7 @@ impl Shared {
         let mixes = self.mixes.lock();
         let mix = mixes.unwrap_or_else(PoisonError::into_inner).of(&lora)?;
         let (text, prompt) = self.tokenize(prompt, parse_special)?;
+        let (prompt, images) = self.place_images(prompt, images)?;
         let num_tokens = prompt.len();
         let wants_none = params.max_tokens == Some(0);
         let room = self.max_model_len.checked_sub(num_tokens);
@@ -347,6 +373,7 @@ impl Shared {
             prompt_logits: params.prompt_logprobs.is_some(),
             diagnostics,
             mix,
+            images,
         };
         let needed = self.needs.blocks(rules.most_computed(num_tokens));
         let available = self.num_blocks;
@@ -360,6 +387,33 @@ impl Shared {
             params,
             rules,
         })
+    }
+
+    /// Puts a request's pictures in the places that its prompt has for them.
+    fn place_images(
+        &self,
+        prompt: Arc<[u32]>,
+        images: Vec<ImageEmbedding>,
+    ) -> Result<(Arc<[u32]>, PromptImages), SubmitError> {
+        let Some(input) = &self.images else {
+            return match images.len() {
+                0 => Ok((prompt, PromptImages::default())),
+                images => Err(SubmitError::NoImages { images }),
+            };
+        };
+        if images.is_empty() && !prompt.contains(&input.placeholder_id) {
+            return Ok((prompt, PromptImages::default()));
+        }
+        let slots = ImageSlots {
+            placeholder_id: input.placeholder_id,
+            placeholder: &input.placeholder,
+            hidden_size: input.hidden_size,
+        };
+        // A map of names is never left half-changed.
+        let names = self.image_names.lock();
+        let mut names = names.unwrap_or_else(PoisonError::into_inner);
+        let (prompt, images) = expand(&mut names, &prompt, images, &slots)?;
+        Ok((prompt.into(), images))
     }
 
     fn tokenize(

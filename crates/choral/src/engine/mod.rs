@@ -25,6 +25,7 @@ mod core;
 mod draw;
 mod error;
 mod handle;
+mod images;
 mod lora;
 mod mailbox;
 mod metrics;
@@ -37,17 +38,21 @@ mod scheduler;
 mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
+mod vision;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::core::OnStep;
 pub(crate) use config::{DEFAULT_BATCHED_TOKENS, DEFAULT_SEQS};
-pub use config::{EngineConfig, EngineParts};
+pub use config::{EngineConfig, EngineParts, ImageInput};
 pub use error::{ChatError, StartError, SubmitError};
 pub use handle::Engine;
+#[cfg(test)]
+pub(crate) use images::NO_IMAGES;
+pub(crate) use images::PromptImages;
 pub(crate) use lora::Mix;
 pub use mailbox::StreamEvent;
 pub use metrics::{EngineMetrics, StepStats};
-pub use request::{Lora, Prompt, Request, RequestMetrics, RequestOutput};
+pub use request::{Lora, Prompt, Request, RequestMetrics, RequestOutput, RequestSize};
 pub use stream::{Events, GenerationStream};

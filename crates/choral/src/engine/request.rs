@@ -1,6 +1,7 @@
 //! What goes into the engine and what comes out, by vLLM's names.
 
 use crate::sampling::SamplingParams;
+use crate::vision::ImageEmbedding;
 use serde::Serialize;
 
 pub use crate::sampling::{PositionLogprobs, TokenLogprob};
@@ -83,6 +84,18 @@ pub struct Request {
     /// Adapters that change the model for this request; none unless said. Their order
     /// does not matter.
     pub lora: Vec<Lora>,
+    /// Pictures, in the order of the prompt's placeholders (`<|image|>`), one for each:
+    /// the engine puts as many tokens in its place as the picture has.
+    pub images: Vec<ImageEmbedding>,
+}
+
+/// What a request would come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestSize {
+    /// Tokens of the prompt, those that the tokenizer adds included.
+    pub num_prompt_tokens: usize,
+    /// Most tokens of each answer: what was asked for, or what the context has room for.
+    pub max_new_tokens: usize,
 }
 
 impl Request {
@@ -95,6 +108,7 @@ impl Request {
             parse_special: true,
             diagnostics: false,
             lora: Vec::new(),
+            images: Vec::new(),
         }
     }
 
@@ -116,6 +130,20 @@ impl Request {
     #[must_use]
     pub fn with_lora(mut self, lora: impl Into<Lora>) -> Self {
         self.lora.push(lora.into());
+        self
+    }
+
+    /// The same request with one picture more.
+    #[must_use]
+    pub fn with_image(mut self, image: ImageEmbedding) -> Self {
+        self.images.push(image);
+        self
+    }
+
+    /// The same request with these pictures more.
+    #[must_use]
+    pub fn with_images(mut self, images: impl IntoIterator<Item = ImageEmbedding>) -> Self {
+        self.images.extend(images);
         self
     }
 

@@ -6,11 +6,13 @@
 //! group as far as its window reaches. So a wrong table, a missed copy, a stale prefix,
 //! a block given back too early or a slot written twice changes the answer, and
 //! [`fake_logits`], which knows no blocks, says what the answer should have been.
-//! Adapters change what is written: with them a token counts as [`changed`].
+//! Adapters change what is written: with them a token counts as [`changed`]; and so do
+//! pictures, and what a token turns by ([`placed`]).
 
 use super::batch::{
     BLOCK_TOKENS, Batch, BlockId, BlockTables, ExecError, Executor, KvKind, StepResult,
 };
+use crate::vision::ContentHash;
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::HashMap;
 
@@ -163,7 +165,8 @@ impl Executor for FakeExecutor {
         // All rows are written before any is read, as in a layer of a real model.
         for (group, tables) in batch.tables.iter().enumerate() {
             for row in rows(batch) {
-                for (&token, &position) in row.token_ids.iter().zip(row.positions) {
+                for (at, (&token, &position)) in (row.first..).zip(tokens_of(&row)) {
+                    let token = placed(token, position, batch.turns[at], picture(batch, at));
                     let block = Table::of(tables, row.index).block(position as usize);
                     let slot = &mut self.memory[block.0 as usize];
                     slot[position as usize % BLOCK_TOKENS] = Slot {
@@ -197,6 +200,44 @@ impl Executor for FakeExecutor {
         }
         Ok(())
     }
+}
+
+fn tokens_of<'a>(row: &Row<'a>) -> impl Iterator<Item = (&'a u32, &'a u32)> {
+    row.token_ids.iter().zip(row.positions)
+}
+
+/// The picture that token `at` of a batch is of, and which of its tokens.
+fn picture(batch: &Batch, at: usize) -> Option<(ContentHash, usize)> {
+    let rows = batch.images.iter().find(|rows| {
+        let first = rows.first_token as usize;
+        (first..first + rows.len as usize).contains(&at)
+    })?;
+    let token = rows.first_row as usize + at - rows.first_token as usize;
+    assert!(
+        token < rows.image.num_tokens(),
+        "a token that the picture lacks"
+    );
+    Some((rows.image.content_hash(), token))
+}
+
+/// What a token counts as that turns by something else than its position, or that is a
+/// picture's.
+pub(crate) fn placed(
+    token: u32,
+    position: u32,
+    turn: [u32; 3],
+    picture: Option<(ContentHash, usize)>,
+) -> u32 {
+    let mut state = 0;
+    if turn != [position; 3] {
+        state = turn
+            .iter()
+            .fold(1, |state, &by| mix(state ^ mix(u64::from(by))));
+    }
+    if let Some((ContentHash(hash), at)) = picture {
+        state = mix(state ^ mix(hash as u64) ^ (at as u64) << 32);
+    }
+    token ^ state as u32
 }
 
 /// What a token counts as for a row with these adapters and scales.
@@ -336,6 +377,7 @@ pub(crate) fn check_batch(
         |cu: &[u32], end: usize| cu.first() == Some(&0) && cu.last() == Some(&(end as u32));
     if !ends_at(&batch.cu_tokens, num_tokens)
         || batch.positions.len() != num_tokens
+        || batch.turns.len() != num_tokens
         || !batch.cu_tokens.is_sorted_by(|a, b| a < b)
     {
         return Err(format!("rows do not add up: {batch:?}"));

@@ -1,5 +1,6 @@
 //! One row's answer, as a line of the output has it.
 
+use super::key::RowKey;
 use super::open_ai;
 use super::row::{Form, RowCode, RowError, RowHead};
 use crate::engine::request::RequestOutput;
@@ -36,6 +37,9 @@ pub struct Answer {
     /// In whose format it is written.
     #[serde(skip)]
     pub form: Form,
+    /// What identifies the row: not its name, if another row has the same.
+    #[serde(skip)]
+    pub(super) key: RowKey,
 }
 
 /// One of a row's answers.
@@ -111,7 +115,8 @@ impl Answer {
     /// The answer to a row that could not be run.
     pub fn failed(row: RowHead, error: RowError) -> Self {
         Self {
-            custom_id: row.custom_id,
+            key: row.key(),
+            custom_id: row.custom_id.or(row.repeated_id),
             row: row.index,
             fields: row.fields,
             outputs: Vec::new(),
@@ -189,7 +194,8 @@ impl Answer {
         };
         let entry = |position: PositionLogprobs| TokenEntry::new(&position, token_text);
         Self {
-            custom_id: row.custom_id,
+            key: row.key(),
+            custom_id: row.custom_id.or(row.repeated_id),
             row: row.index,
             fields: row.fields,
             outputs: outputs

@@ -4,6 +4,7 @@ use super::entry::Fault;
 use super::parameter::{PARAMETERS, set_parameter};
 use super::reader::Terms;
 use super::row::{ChatInput, RowCode, RowInput, RowWork};
+use crate::engine::SubmitError;
 use crate::engine::request::{Lora, Prompt};
 use crate::sampling::SamplingParams;
 use serde_json::{Map, Value};
@@ -58,7 +59,7 @@ impl<'a> Draft<'a> {
         }
         match name {
             "custom_id" => {}
-            "prompt" => self.prompt = Some(prompt(value)?),
+            "prompt" => self.prompt = Some(self.prompt(value)?),
             "messages" => self.messages = Some(objects(name, value)?),
             "tools" => self.tools = Some(objects(name, value)?),
             "add_generation_prompt" => match value {
@@ -84,29 +85,47 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    fn prompt(&self, value: Value) -> Result<Prompt, Fault> {
+        let ids = |ids: &Vec<Value>| -> Option<Vec<u32>> {
+            ids.iter().map(|id| id.as_u64()?.try_into().ok()).collect()
+        };
+        match value {
+            Value::String(text) if text.is_empty() => Err(invalid_prompt(
+                "prompt",
+                "`prompt` is empty: there is no text",
+            )),
+            Value::String(text) => Ok(Prompt::Text(text)),
+            // Not kept until it is its turn, to be refused then.
+            Value::Array(ids) if ids.len() > self.terms.max_model_len => {
+                let refused = SubmitError::PromptTooLong {
+                    num_tokens: ids.len(),
+                    max_model_len: self.terms.max_model_len,
+                };
+                Err(Fault::new(RowCode::TooLong, "prompt", refused.to_string()))
+            }
+            Value::Array(items) if let Some(ids) = ids(&items) => {
+                if ids.is_empty() {
+                    let message = "`prompt` is empty: there are no tokens";
+                    return Err(invalid_prompt("prompt", message));
+                }
+                Ok(Prompt::Tokens(ids))
+            }
+            other => {
+                let mut fault = Fault::value("prompt", &other, "a string or a list of token ids");
+                fault.code = RowCode::InvalidPrompt;
+                Err(fault)
+            }
+        }
+    }
+
     /// The model's name, or an adapter's.
     fn model(&mut self, value: &Value) -> Result<(), Fault> {
-        let Value::String(name) = value else {
-            return Err(Fault::value("model", value, "a string"));
-        };
-        if let Ok(lora) = self.terms.adapters.read(value) {
+        if value.is_string()
+            && let Ok(lora) = self.terms.adapters.read(value)
+        {
             return self.ask_for(lora, "model");
         }
-        if self.terms.models.has(name) {
-            return Ok(());
-        }
-        let known = &self.terms.models.names;
-        let known: Vec<_> = known.iter().chain(&self.terms.adapters.known).collect();
-        let mut fault = Fault::value("model", value, "");
-        fault.code = RowCode::UnknownModel;
-        fault.message = format!("no model is called `{name}`");
-        for (i, known) in known.into_iter().enumerate() {
-            fault
-                .message
-                .push_str(if i == 0 { ", expected " } else { " or " });
-            fault.message.push_str(known);
-        }
-        Err(fault)
+        self.terms.models.check(value, &self.terms.adapters.known)
     }
 
     /// `lora` and `model` are two ways to say one thing.
@@ -199,21 +218,6 @@ fn is_field(name: &str) -> bool {
             | "chat_template_kwargs"
             | "lora"
     )
-}
-
-fn prompt(value: Value) -> Result<Prompt, Fault> {
-    let ids = |ids: &Vec<Value>| -> Option<Vec<u32>> {
-        ids.iter().map(|id| id.as_u64()?.try_into().ok()).collect()
-    };
-    match value {
-        Value::String(text) => Ok(Prompt::Text(text)),
-        Value::Array(items) if let Some(ids) = ids(&items) => Ok(Prompt::Tokens(ids)),
-        other => {
-            let mut fault = Fault::value("prompt", &other, "a string or a list of token ids");
-            fault.code = RowCode::InvalidPrompt;
-            Err(fault)
-        }
-    }
 }
 
 fn objects(field: &str, value: Value) -> Result<Vec<Value>, Fault> {

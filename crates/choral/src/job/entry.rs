@@ -1,5 +1,5 @@
-//! What rows of every kind of job have in common: lines with content, fields of which
-//! none comes twice, ids of which none does either, and how a fault is said.
+//! What rows of every kind of job have in common: lines with content, ids of which none
+//! comes twice, whose format a file is in, and how a fault is said.
 //!
 //! Knows no field but `custom_id`: what the others mean is `row`'s, and for texts to
 //! embed [`crate::embed`]'s.
@@ -7,11 +7,9 @@
 use super::key::RowKey;
 use super::line::Lines;
 use super::parameter::{ParameterError, excerpt};
-use super::row::{InputFormat, RowCode, RowError};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use super::row::{InputFormat, RowCode, RowError, RowHead};
 use serde_json::Value;
 use std::collections::HashSet;
-use std::fmt;
 use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -115,25 +113,70 @@ impl<R: BufRead> Iterator for Entries<R> {
 pub(crate) struct Ids(HashSet<u128>);
 
 impl Ids {
-    /// The `custom_id` among a row's fields, which no earlier row may have.
-    pub(crate) fn custom_id(
+    /// Gives a row the `custom_id` among its fields. If an earlier row has it, it names
+    /// the row, but is no key.
+    pub(crate) fn name(
         &mut self,
+        head: &mut RowHead,
         fields: &[(String, Value)],
-    ) -> Result<Option<String>, Fault> {
+    ) -> Result<(), Fault> {
         let Some((_, value)) = fields.iter().find(|(name, _)| name == "custom_id") else {
-            return Ok(None);
+            return Ok(());
         };
         match value {
-            Value::Null => Ok(None),
+            Value::Null => Ok(()),
             Value::String(id) => {
                 if self.0.insert(RowKey::Id(id.clone()).fingerprint()) {
-                    return Ok(Some(id.clone()));
+                    head.custom_id = Some(id.clone());
+                    return Ok(());
                 }
+                head.repeated_id = Some(id.clone());
                 let message = format!("`custom_id` {} has come before", excerpt(value));
                 Err(Fault::new(RowCode::DuplicateCustomId, "custom_id", message))
             }
             other => Err(Fault::value("custom_id", other, "a string")),
         }
+    }
+}
+
+/// In whose format a file is, for those of its lines that do not show it: that of the
+/// first one that does.
+#[derive(Debug, Default)]
+pub(crate) struct FileForm {
+    file: Option<Arc<str>>,
+    is_open_ai: Option<bool>,
+}
+
+impl FileForm {
+    /// Begins anew if `file` is another.
+    pub(crate) fn enter(&mut self, file: Option<&Arc<str>>) {
+        if self.file.as_ref() != file {
+            *self = Self {
+                file: file.cloned(),
+                is_open_ai: None,
+            };
+        }
+    }
+
+    /// Whether a row with those fields is in OpenAI's format. `own` are names by which
+    /// a row of choral's is told.
+    pub(crate) fn is_open_ai(&mut self, fields: &[(String, Value)], own: &[&str]) -> bool {
+        let has = |names: &[&str]| fields.iter().any(|(name, _)| names.contains(&&**name));
+        let shown = if has(&["body", "url"]) {
+            Some(true)
+        } else {
+            has(own).then_some(false)
+        };
+        if let Some(shown) = shown {
+            self.is_open_ai.get_or_insert(shown);
+            return shown;
+        }
+        self.is_open_ai_by_default()
+    }
+
+    /// The same for a line of which nothing is known.
+    pub(crate) fn is_open_ai_by_default(&self) -> bool {
+        self.is_open_ai == Some(true)
     }
 }
 
@@ -187,53 +230,5 @@ impl From<ParameterError> for Fault {
             ParameterError::Type { .. } => RowCode::InvalidParameter,
         };
         Self::new(code, error.name(), error.to_string())
-    }
-}
-
-/// The fields of a line that is a JSON object, none of them twice.
-pub(crate) fn fields(text: &str) -> Result<Vec<(String, Value)>, Fault> {
-    let Fields(fields) = serde_json::from_str(text)
-        .map_err(|error| Fault::new(RowCode::InvalidJson, "", json_message(&error)))?;
-    Ok(fields)
-}
-
-/// `serde_json` counts lines inside of the one that it is given.
-fn json_message(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let message = match message.rfind(" at line ") {
-        Some(end) => &message[..end],
-        None => &message,
-    };
-    format!("{message} (column {})", error.column())
-}
-
-struct Fields(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields: Vec<(String, Value)> = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if fields.iter().any(|(earlier, _)| *earlier == name) {
-                        return Err(serde::de::Error::custom(format!(
-                            "field `{name}` comes twice"
-                        )));
-                    }
-                    fields.push((name, value));
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(FieldsVisitor)
     }
 }

@@ -22,6 +22,7 @@ mod line;
 mod merge;
 mod open_ai;
 mod parameter;
+mod parsed;
 mod reader;
 mod record;
 mod row;
@@ -40,19 +41,21 @@ pub use answer::{
 };
 pub use census::{Census, Counter};
 pub use entry::{Content, Entries, Entry, Fault};
-pub(crate) use entry::{Ids, fields};
+pub(crate) use entry::{FileForm, Ids};
 pub use id::{Identity, RowId, Settings};
 pub use input::{FileFormat, FileSource, InputFile, Inputs};
 pub use key::RowKey;
 pub use line::{Line, LineFault, Lines};
 pub use merge::{MergeError, Merged, merge};
+pub(crate) use open_ai::{error_body, status};
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
+pub(crate) use parsed::{MAX_PARSED_BYTES, fields};
 pub use reader::{ModelNames, RowReader};
 pub use record::{Description, Record, RecordError, Reuse, num_recorded, side_files};
 pub use row::{
     ChatInput, Endpoint, Form, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowWork,
 };
 pub use run::{Job, JobError, JobLimits, JobSummary, Kept, Order, Sink, Stop};
-pub use runner::{EngineRunner, Refusal, Render, Reply, Runner, Running};
+pub use runner::{EngineRunner, Refusal, Render, RenderError, Rendered, Reply, Runner, Running};
 pub use shard::Shard;
 pub use template::{PromptTemplate, PromptTemplateError};

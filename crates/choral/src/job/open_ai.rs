@@ -7,10 +7,10 @@
 use super::answer::{Answer, Choice, TokenAlternative, TokenEntry, Usage};
 use super::draft::Draft;
 use super::entry::Fault;
-use super::key::RowKey;
+use super::parameter::excerpt;
 use super::reader::Terms;
 use super::row::{Endpoint, Form, RowCode, RowError, RowInput, RowWork};
-use crate::engine::request::{FinishReason, Prompt};
+use crate::engine::request::FinishReason;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -50,11 +50,12 @@ pub(super) fn work(
     terms: &Terms,
     form: &mut Form,
 ) -> Result<RowWork, Fault> {
-    let (mut url, mut body, mut has_id) = (None, None, false);
+    let (mut url, mut body) = (None, None);
+    let (mut has_id, mut has_method) = (false, false);
     for (name, value) in fields {
         match (name.as_str(), value) {
             ("custom_id", value) => has_id = !value.is_null(),
-            ("method", value) if value == "POST" => {}
+            ("method", value) if value == "POST" => has_method = true,
             ("method", value) => return Err(Fault::value(&name, &value, "POST")),
             ("url", value) => {
                 let endpoint = value.as_str().and_then(Endpoint::of).ok_or_else(|| {
@@ -78,6 +79,9 @@ pub(super) fn work(
     if !has_id {
         return Err(missing("custom_id"));
     }
+    if !has_method {
+        return Err(missing("method"));
+    }
     let endpoint = url.ok_or_else(|| missing("url"))?;
     let body = body.ok_or_else(|| missing("body"))?;
     let model = body.get("model").and_then(Value::as_str);
@@ -90,6 +94,16 @@ pub(super) fn work(
 
 fn request(body: Map<String, Value>, endpoint: Endpoint, terms: &Terms) -> Result<RowWork, Fault> {
     let mut draft = Draft::new(terms);
+    if let Some(given) = body.get("top_logprobs").filter(|given| !given.is_null())
+        && body.get("logprobs") != Some(&Value::Bool(true))
+    {
+        let message = format!(
+            "`top_logprobs` is {}, but `logprobs` is not true",
+            excerpt(given)
+        );
+        let code = RowCode::InvalidParameter;
+        return Err(Fault::new(code, "top_logprobs", message));
+    }
     for (name, value) in body {
         let expected = match name.as_str() {
             _ if value.is_null() || WITHOUT_BEARING.contains(&name.as_str()) => continue,
@@ -102,6 +116,7 @@ fn request(body: Map<String, Value>, endpoint: Endpoint, terms: &Terms) -> Resul
             "modalities" => "[\"text\"]",
             "response_format" if value == json!({"type": "text"}) => continue,
             "response_format" => "{\"type\": \"text\"}: answers are not constrained",
+            "prompt_logprobs" => "none: OpenAI's answers have no place for them",
             "tool_choice" if value == "auto" => continue,
             "tool_choice" => "\"auto\"",
             "prompt" if endpoint == Endpoint::Chat => "none: /v1/chat/completions takes `messages`",
@@ -121,10 +136,6 @@ fn request(body: Map<String, Value>, endpoint: Endpoint, terms: &Terms) -> Resul
         RowInput::Chat(chat) if chat.messages.is_empty() => {
             let message = "`messages` is empty, expected at least one";
             Err(Fault::new(RowCode::InvalidPrompt, "messages", message))
-        }
-        RowInput::Prompt(Prompt::Tokens(tokens)) if tokens.is_empty() => {
-            let message = "`prompt` is empty";
-            Err(Fault::new(RowCode::InvalidPrompt, "prompt", message))
         }
         _ => Ok(work),
     }
@@ -188,11 +199,7 @@ pub(super) fn line<'a>(
     endpoint: Endpoint,
     model: &'a str,
 ) -> impl Serialize + 'a {
-    let key = match &answer.custom_id {
-        Some(id) => RowKey::Id(id.clone()),
-        None => RowKey::Row(answer.row),
-    };
-    let key = format!("{:032x}", key.fingerprint());
+    let key = format!("{:032x}", answer.key.fingerprint());
     let (prefix, object) = match endpoint {
         Endpoint::Chat => ("chatcmpl", "chat.completion"),
         Endpoint::Completions => ("cmpl", "text_completion"),
@@ -206,7 +213,12 @@ pub(super) fn line<'a>(
         usage: &answer.usage,
     };
     let (status_code, body) = match &answer.error {
-        Some(error) => (status(error.code), Body::Error { error: body(error) }),
+        Some(error) => (
+            status(error.code),
+            Body::Error {
+                error: error_body(error),
+            },
+        ),
         None => (200, Body::Answer(completion())),
     };
     Line {
@@ -276,7 +288,7 @@ fn text_logprobs(entries: &[TokenEntry]) -> Value {
 }
 
 /// The status that OpenAI's servers give such a request.
-fn status(code: RowCode) -> u16 {
+pub(crate) fn status(code: RowCode) -> u16 {
     match code {
         RowCode::UnknownModel => 404,
         RowCode::Engine => 500,
@@ -284,7 +296,8 @@ fn status(code: RowCode) -> u16 {
     }
 }
 
-fn body(error: &RowError) -> Value {
+/// What stands for an answer's `body.error`.
+pub(crate) fn error_body(error: &RowError) -> Value {
     let kind = match status(error.code) {
         500 => "server_error",
         _ => "invalid_request_error",

@@ -2,8 +2,9 @@
 
 use super::adapter::Adapters;
 use super::draft::Draft;
-use super::entry::{Content, Entries, Entry, Fault, Ids, fields};
+use super::entry::{Content, Entries, Entry, Fault, FileForm, Ids};
 use super::open_ai;
+use super::parsed::{MAX_PARSED_BYTES, VALUE_BYTES, fields, value};
 use super::row::{Form, InputFormat, Row, RowCode, RowHead, RowInput, RowWork};
 use super::template::PromptTemplate;
 use crate::engine::request::{Lora, Prompt};
@@ -14,12 +15,26 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// What rows may ask for, and what they get where they do not ask.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Terms {
     pub(super) params: SamplingParams,
     pub(super) adapters: Adapters,
     pub(super) models: ModelNames,
     pub(super) template: Option<PromptTemplate>,
+    /// Most tokens of a prompt.
+    pub(super) max_model_len: usize,
+}
+
+impl Terms {
+    /// What a row's values may take in memory. There is room for a prompt of tokens
+    /// that fills the context.
+    fn max_parsed_bytes(&self) -> usize {
+        let tokens = match self.max_model_len {
+            usize::MAX => 0,
+            tokens => tokens.saturating_mul(VALUE_BYTES),
+        };
+        tokens.saturating_add(MAX_PARSED_BYTES)
+    }
 }
 
 /// The names by which rows may call the model.
@@ -32,8 +47,20 @@ pub struct ModelNames {
 }
 
 impl ModelNames {
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.any || self.names.iter().any(|known| known == name)
+    /// Refuses a `model` that is neither one of them nor of `more`.
+    pub(crate) fn check(&self, model: &Value, more: &[String]) -> Result<(), Fault> {
+        let Value::String(name) = model else {
+            return Err(Fault::value("model", model, "a string"));
+        };
+        if self.any || self.names.contains(name) {
+            return Ok(());
+        }
+        let mut message = format!("no model is called `{name}`");
+        for (i, known) in self.names.iter().chain(more).enumerate() {
+            message.push_str(if i == 0 { ", expected " } else { " or " });
+            message.push_str(known);
+        }
+        Err(Fault::new(RowCode::UnknownModel, "model", message))
     }
 }
 
@@ -43,6 +70,7 @@ pub struct RowReader<I> {
     entries: I,
     terms: Terms,
     ids: Ids,
+    file_form: FileForm,
 }
 
 impl<R: BufRead> RowReader<Entries<R>> {
@@ -65,9 +93,13 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
             entries,
             terms: Terms {
                 params: base,
-                ..Terms::default()
+                adapters: Adapters::default(),
+                models: ModelNames::default(),
+                template: None,
+                max_model_len: usize::MAX,
             },
             ids: Ids::default(),
+            file_form: FileForm::default(),
         }
     }
 
@@ -84,6 +116,14 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
     #[must_use]
     pub fn with_models(mut self, models: ModelNames) -> Self {
         self.terms.models = models;
+        self
+    }
+
+    /// Refuses prompts of more token ids than that while they are read, before they take
+    /// up memory.
+    #[must_use]
+    pub fn with_max_model_len(mut self, max_model_len: usize) -> Self {
+        self.terms.max_model_len = max_model_len;
         self
     }
 
@@ -110,6 +150,10 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
             file,
             ..RowHead::default()
         };
+        self.file_form.enter(head.file.as_ref());
+        if content.is_err() && self.file_form.is_open_ai_by_default() {
+            head.form = Form::unknown_request();
+        }
         let work = content.and_then(|content| match content {
             Content::Text(text) if self.terms.template.is_some() => {
                 let fields = vec![("text".to_owned(), Value::String(text))];
@@ -136,16 +180,18 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
     }
 
     fn json(&mut self, text: &str, head: &mut RowHead) -> Result<RowWork, Fault> {
-        let fields = fields(text)?;
-        let has = |name: &str| fields.iter().any(|(field, _)| field == name);
-        if has("body") || has("url") {
-            head.form = Form::OpenAi {
-                endpoint: super::row::Endpoint::default(),
-                model: String::new(),
-            };
+        // A line that is broken is answered as those around it.
+        if self.file_form.is_open_ai_by_default() {
+            head.form = Form::unknown_request();
         }
+        let fields = fields(text, self.terms.max_parsed_bytes())?;
+        head.form = if self.is_request(&fields) {
+            Form::unknown_request()
+        } else {
+            Form::Own
+        };
         // First, so that an error further on is reported under the row's name.
-        head.custom_id = self.ids.custom_id(&fields)?;
+        self.ids.name(head, &fields)?;
         if head.form != Form::Own {
             return open_ai::work(fields, &self.terms, &mut head.form);
         }
@@ -159,13 +205,20 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
         draft.finish()
     }
 
+    /// Whether a row with those fields is in OpenAI's format. What a template makes a
+    /// prompt of is not: there, `body` and `url` are fields like any other.
+    fn is_request(&mut self, fields: &[(String, Value)]) -> bool {
+        let own = ["prompt", "messages"];
+        self.terms.template.is_none() && self.file_form.is_open_ai(fields, &own)
+    }
+
     fn record(
         &mut self,
         fields: Vec<(String, Value)>,
         is_text: bool,
         head: &mut RowHead,
     ) -> Result<RowWork, Fault> {
-        head.custom_id = self.ids.custom_id(&fields)?;
+        self.ids.name(head, &fields)?;
         if self.terms.template.is_some() {
             return self.templated(fields, is_text, head);
         }
@@ -175,8 +228,7 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
         let mut draft = Draft::new(&self.terms);
         for (name, value) in fields {
             if Draft::knows(&name) {
-                let value = if is_text { meant(&name, value) } else { value };
-                draft.set(&name, value)?;
+                draft.set(&name, self.terms.meant(&name, value, is_text)?)?;
             }
         }
         draft.finish()
@@ -206,25 +258,34 @@ impl<I> RowReader<I> {
                 crate::job::runner::with_causes(&error),
             )
         })?;
+        if prompt.is_empty() {
+            let message = "`prompt` is empty: the prompt template makes no text of the row";
+            return Err(Fault::new(RowCode::InvalidPrompt, "prompt", message));
+        }
         let mut draft = Draft::new(&self.terms);
         draft.set("prompt", Value::String(prompt))?;
         for (name, value) in fields {
             if !is_carried(&name) {
-                let value = if is_text { meant(&name, value) } else { value };
-                draft.set(&name, value)?;
+                draft.set(&name, self.terms.meant(&name, value, is_text)?)?;
             }
         }
         draft.finish()
     }
 }
 
-/// What the text of a cell means: JSON, but where text is wanted.
-fn meant(name: &str, value: Value) -> Value {
-    match value {
-        Value::String(text) if !["custom_id", "prompt", "model", "lora"].contains(&name) => {
-            serde_json::from_str(&text).unwrap_or(Value::String(text))
+impl Terms {
+    /// What a field's value means. The text of a cell (`is_text`) is JSON, but where text
+    /// is wanted.
+    fn meant(&self, name: &str, found: Value, is_text: bool) -> Result<Value, Fault> {
+        match found {
+            Value::String(text)
+                if is_text && !["custom_id", "prompt", "model", "lora"].contains(&name) =>
+            {
+                let parsed = value(name, &text, self.max_parsed_bytes())?;
+                Ok(parsed.unwrap_or(Value::String(text)))
+            }
+            found => Ok(found),
         }
-        value => value,
     }
 }
 

@@ -47,7 +47,7 @@ pub enum RowCode {
     UnknownParameter,
     /// A field or parameter has a value that it cannot have.
     InvalidParameter,
-    /// There is neither `prompt` nor `messages`, or both.
+    /// There is neither `prompt` nor `messages`, or both; or nothing in it.
     InvalidPrompt,
     /// No model of that name runs here.
     UnknownModel,
@@ -55,6 +55,8 @@ pub enum RowCode {
     DuplicateCustomId,
     /// The chat template refused the messages, or there is none.
     Template,
+    /// A picture cannot be used, or the model reads text only.
+    InvalidImage,
     /// Prompt and answer do not fit.
     TooLong,
     /// Computing the answer failed.
@@ -97,6 +99,8 @@ pub struct RowHead {
     pub file: Option<Arc<str>>,
     /// Its `custom_id`, if it has a usable one.
     pub custom_id: Option<String>,
+    /// The `custom_id` that it has, but an earlier row too, so that it is no key.
+    pub repeated_id: Option<String>,
     /// Whose format it came in, and its answer goes in.
     pub form: Form,
     /// What stands in the row beside what is run, to be carried through to the answer.
@@ -118,6 +122,16 @@ pub enum Form {
     },
 }
 
+impl Form {
+    /// OpenAI's, before anything else is known of the row.
+    pub(super) fn unknown_request() -> Self {
+        Self::OpenAi {
+            endpoint: Endpoint::default(),
+            model: String::new(),
+        }
+    }
+}
+
 /// What a row of OpenAI's batch format asks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Endpoint {
@@ -129,15 +143,27 @@ pub enum Endpoint {
 }
 
 impl RowHead {
-    /// An error of this row.
-    pub(crate) fn error(&self, code: RowCode, message: String, field: &str) -> RowError {
+    /// An error of this row, in a field that says what is to be run; empty where none
+    /// is at fault. In OpenAI's format these are fields of the `body`.
+    pub fn error(&self, code: RowCode, message: String, field: &str) -> RowError {
+        let field = match &self.form {
+            _ if field.is_empty() => None,
+            Form::Own => Some(field.to_owned()),
+            Form::OpenAi { .. } => Some(format!("body.{field}")),
+        };
         RowError {
             code,
             message,
             line: self.line,
-            field: (!field.is_empty()).then(|| field.to_owned()),
+            field,
             file: self.file.clone(),
         }
+    }
+
+    /// The `custom_id` that it came with, usable or not.
+    pub fn given_id(&self) -> Option<&str> {
+        let id = self.custom_id.as_ref().or(self.repeated_id.as_ref());
+        id.map(String::as_str)
     }
 
     /// What identifies the row.

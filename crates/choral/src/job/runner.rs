@@ -2,8 +2,9 @@
 
 use super::answer::Answer;
 use super::row::{ChatInput, RowCode, RowError, RowHead, RowInput, RowWork};
-use crate::engine::request::RequestMetrics;
+use crate::engine::request::{RequestMetrics, RequestSize};
 use crate::engine::{Engine, Prompt, Request, SubmitError};
+use crate::vision::ImageEmbedding;
 use std::error::Error;
 use std::pin::Pin;
 
@@ -37,8 +38,35 @@ pub trait Runner {
     fn start(&mut self, head: &RowHead, work: RowWork) -> Result<Running, Refusal>;
 }
 
+/// What messages become.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The text, or its tokens.
+    pub prompt: Prompt,
+    /// The pictures that it has places for, in their order.
+    pub images: Vec<ImageEmbedding>,
+}
+
+impl From<Prompt> for Rendered {
+    fn from(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            images: Vec::new(),
+        }
+    }
+}
+
+/// Why messages become nothing.
+#[derive(Debug)]
+pub enum RenderError {
+    /// The template refuses them.
+    Template(String),
+    /// A picture of theirs cannot be used.
+    Image(String),
+}
+
 /// Makes a prompt of messages, or says what is wrong with them.
-pub type Render<'a> = dyn FnMut(&ChatInput) -> Result<Prompt, String> + 'a;
+pub type Render<'a> = dyn FnMut(&ChatInput) -> Result<Rendered, RenderError> + 'a;
 
 /// Rows on an engine.
 pub struct EngineRunner<'a> {
@@ -53,58 +81,77 @@ pub struct EngineRunner<'a> {
 }
 
 impl EngineRunner<'_> {
-    /// The prompt of a row, and the field that it came from.
-    fn prompt(
+    /// What [`start`](Runner::start) would run, and what that would come to.
+    ///
+    /// # Errors
+    /// Those of `start`.
+    pub fn check(
         &mut self,
         head: &RowHead,
-        input: RowInput,
-    ) -> Result<(Prompt, &'static str), RowError> {
-        match input {
-            RowInput::Prompt(prompt) => Ok((prompt, "prompt")),
-            RowInput::Chat(input) => match (self.render)(&input) {
-                Ok(prompt) => Ok((prompt, "messages")),
-                Err(message) => Err(head.error(RowCode::Template, message, "messages")),
-            },
+        work: RowWork,
+    ) -> Result<(Request, RequestSize), RowError> {
+        let (request, field) = self.request(head, work)?;
+        match self.engine.check(&request) {
+            Ok(size) => Ok((request, size)),
+            Err(refused) => Err(row_error(head, &refused, field)),
         }
     }
-}
 
-impl Runner for EngineRunner<'_> {
-    fn start(&mut self, head: &RowHead, work: RowWork) -> Result<Running, Refusal> {
+    /// The request of a row, and the field that its prompt came from.
+    fn request(
+        &mut self,
+        head: &RowHead,
+        work: RowWork,
+    ) -> Result<(Request, &'static str), RowError> {
         let RowWork {
             input,
             params,
             lora,
         } = work;
-        let (prompt, field) = self.prompt(head, input).map_err(Refusal::Row)?;
+        let (Rendered { prompt, images }, field) = match input {
+            RowInput::Prompt(prompt) => (prompt.into(), "prompt"),
+            RowInput::Chat(input) => match (self.render)(&input) {
+                Ok(rendered) => (rendered, "messages"),
+                Err(RenderError::Template(message)) => {
+                    return Err(head.error(RowCode::Template, message, "messages"));
+                }
+                Err(RenderError::Image(message)) => {
+                    return Err(head.error(RowCode::InvalidImage, message, "messages"));
+                }
+            },
+        };
         let key = head.key();
         let mut request = Request::new(prompt)
             .with_id(key.to_string())
+            .with_images(images)
             .with_params(params);
         request.lora = lora;
         let seed = &mut request.params.seed;
         *seed = Some(seed.unwrap_or_else(|| key.seed(self.seed)));
+        Ok((request, field))
+    }
+}
+
+/// A request that was refused, as an error of its row. `field` has its prompt.
+fn row_error(head: &RowHead, refused: &SubmitError, field: &str) -> RowError {
+    let (code, field) = match refused {
+        SubmitError::Params(of) => (RowCode::InvalidParameter, of.field()),
+        SubmitError::UnknownAdapter { .. } => (RowCode::InvalidParameter, "lora"),
+        SubmitError::PromptTooLong { .. } | SubmitError::TooManyBlocks { .. } => {
+            (RowCode::TooLong, field)
+        }
+        _ => (RowCode::InvalidPrompt, field),
+    };
+    head.error(code, with_causes(refused), field)
+}
+
+impl Runner for EngineRunner<'_> {
+    fn start(&mut self, head: &RowHead, work: RowWork) -> Result<Running, Refusal> {
+        let (request, field) = self.request(head, work).map_err(Refusal::Row)?;
         let stream = match self.engine.submit_wait(request) {
             Ok(stream) => stream,
             Err(SubmitError::ShutDown) => return Err(Refusal::Job(SubmitError::ShutDown.into())),
-            Err(refused) => {
-                let code = match &refused {
-                    SubmitError::Params(_) | SubmitError::UnknownAdapter { .. } => {
-                        RowCode::InvalidParameter
-                    }
-                    SubmitError::PromptTooLong { .. } | SubmitError::TooManyBlocks { .. } => {
-                        RowCode::TooLong
-                    }
-                    _ => RowCode::InvalidPrompt,
-                };
-                let field = match &refused {
-                    SubmitError::Params(of) => of.field(),
-                    SubmitError::UnknownAdapter { .. } => "lora",
-                    _ => field,
-                };
-                let error = head.error(code, with_causes(&refused), field);
-                return Err(Refusal::Row(error));
-            }
+            Err(refused) => return Err(Refusal::Row(row_error(head, &refused, field))),
         };
         let (engine, head) = (self.engine.clone(), head.clone());
         let with_timings = self.with_timings;

@@ -27,6 +27,8 @@ pub(crate) struct Column {
 }
 
 impl Column {
+    /// For checks.
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn first(&self) -> usize {
         self.first
     }
@@ -54,6 +56,8 @@ impl BlockTable {
         }
     }
 
+    /// For checks.
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn columns(&self) -> &[Column] {
         &self.columns
     }

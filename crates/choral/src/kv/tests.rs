@@ -131,6 +131,7 @@ fn a_prefix_may_end_in_the_answer() {
             prompt,
             output,
             mix,
+            images: &crate::engine::NO_IMAGES,
         };
         assert_eq!(ledger.cached_tokens(tokens, 32), 32);
         assert_eq!(tokens.pieces(5..20).concat(), stream(0, 2)[5..20]);

@@ -1,6 +1,7 @@
 //! A sequence's tokens, as seen by who needs them in one piece.
 
 use super::prefix::BlockTokens;
+use crate::engine::PromptImages;
 use crate::engine::batch::BLOCK_TOKENS;
 use std::ops::Range;
 
@@ -12,6 +13,8 @@ pub(crate) struct Tokens<'a> {
     /// Number of the adapters that they run through: others give other keys and
     /// values.
     pub(crate) mix: u64,
+    /// Pictures in the prompt, whose tokens are the same whichever they are.
+    pub(crate) images: &'a PromptImages,
 }
 
 impl<'a> Tokens<'a> {
@@ -33,11 +36,12 @@ impl<'a> Tokens<'a> {
         if range.end > self.len() {
             return None;
         }
-        let [head, tail] = self.pieces(range);
+        let [head, tail] = self.pieces(range.clone());
         let mut block = [0; BLOCK_TOKENS];
         let (front, back) = block.split_at_mut(head.len());
         front.copy_from_slice(head);
         back.copy_from_slice(tail);
+        self.images.name(range, &mut block);
         Some(BlockTokens {
             mix: self.mix,
             tokens: block,
@@ -52,6 +56,7 @@ impl<'a> From<&'a [u32]> for Tokens<'a> {
             prompt,
             output: &[],
             mix: 0,
+            images: &crate::engine::NO_IMAGES,
         }
     }
 }

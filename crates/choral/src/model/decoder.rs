@@ -10,6 +10,7 @@ use crate::nn::{
     Adapted, Attention, AttentionScratch, Embedding, Linear, Mlp, MlpScratch, Moe, MoeScratch,
     Norm, Rope, add,
 };
+use crate::vision::ImageEmbedding;
 use choral_formats::ModelFile;
 use choral_kernels::Compute;
 use choral_kernels::activation::softcap;
@@ -140,6 +141,16 @@ impl Stream {
             });
         }
     }
+}
+
+/// The picture that token `t` of a step is of, and which of its tokens.
+fn picture(batch: &Batch, t: usize) -> Option<(&ImageEmbedding, usize)> {
+    let behind = batch
+        .images
+        .partition_point(|rows| rows.first_token as usize <= t);
+    let rows = &batch.images[behind.checked_sub(1)?];
+    let at = t - rows.first_token as usize;
+    (at < rows.len as usize).then_some((&rows.image, rows.first_row as usize + at))
 }
 
 /// `a += scale * b`; a scale of 1 adds what is there.
@@ -353,6 +364,9 @@ impl Model {
         stream.hidden.resize(tokens * width, 0.0);
         let (embed, scale) = (self.embedding.rows(), self.spec.embedding_scale);
         compute.rows_mut(&mut stream.hidden, width, |t, row| {
+            if let Some((image, token)) = picture(batch, t) {
+                return image.copy_token(token, row);
+            }
             embed(batch.token_ids[t], row);
             if scale != 1.0 {
                 for x in row.iter_mut() {
@@ -376,7 +390,7 @@ impl Model {
             *pairs = rope.pairs();
             angles.resize(tokens * 2 * rope.pairs(), 0.0);
             compute.rows_mut(angles, 2 * rope.pairs(), |t, row| {
-                rope.angles(batch.positions[t], row);
+                rope.angles(batch.turns[t], row);
             });
         }
     }

@@ -11,7 +11,7 @@ use std::path::Path;
 const SAMPLE_BYTES: usize = 4096;
 
 /// Files beside the weights that have a say in what a model answers.
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -19,6 +19,8 @@ const FILES: [&str; 7] = [
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
+    "preprocessor_config.json",
+    "processor_config.json",
 ];
 
 /// 128 bits of SHA-256, as hexadecimal digits: over all settings and the tokenizer, and

@@ -18,6 +18,7 @@ mod plan;
 pub(crate) mod rope_config;
 mod spec;
 mod tensors;
+mod vision;
 
 pub use adapter::{Adapter, AdapterError, AdapterFile};
 pub use choral_kernels::attention::{KvType, KvTypes};
@@ -33,6 +34,7 @@ pub use spec::{
     Activation, AttentionSpec, DecoderSpec, Ffn, FfnSpec, Keys, LayerSpec, MoeSpec, Names,
     NormKind, NormSpec, Placement, QkNorm, RopeScaling, RopeSpec, Scheme, Stored,
 };
+pub use vision::{ImageModel, ImagePart, ImageScratch, ImageSpec};
 
 pub use choral_formats::ModelFile;
 use choral_formats::{Dtype, FormatError, TensorSource};

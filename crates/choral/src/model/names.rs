@@ -112,8 +112,11 @@ impl Role {
             .iter()
             .find(|(role, _)| *role == self)
             .map_or_else(|| self.pattern(scheme), |(_, pattern)| *pattern);
-        pattern
-            .replace("{l}", &at.layer.to_string())
+        let root = match (scheme, pattern.strip_prefix("model.")) {
+            (Scheme::Hf, Some(rest)) => format!("{}.{rest}", names.hf_root),
+            _ => pattern.to_owned(),
+        };
+        root.replace("{l}", &at.layer.to_string())
             .replace("{e}", &at.expert.to_string())
     }
 

@@ -37,6 +37,8 @@ pub struct PlanOptions {
     pub key_type: Option<KvType>,
     /// What values are kept as; `None`: as the numeric says.
     pub value_type: Option<KvType>,
+    /// Bytes of an encoder of pictures, packed, and of its steps; they count as weights.
+    pub encoder_bytes: u64,
     /// Bytes of adapters, packed; they count as weights.
     pub adapter_bytes: u64,
     /// Floats that a token of a step needs for them.
@@ -59,7 +61,7 @@ impl PlanOptions {
 pub struct EnginePlan {
     /// The arithmetic.
     pub numeric: Numeric,
-    /// Packed weights, adapters among them.
+    /// Packed weights, those of adapters and of an encoder of pictures among them.
     pub weight_bytes: u64,
     /// Activations and logits of the largest step.
     pub step_bytes: u64,
@@ -228,7 +230,9 @@ impl DecoderSpec {
         options: &PlanOptions,
         memory: u64,
     ) -> Result<EnginePlan, ModelError> {
-        let weight_bytes = weight_bytes.saturating_add(options.adapter_bytes);
+        let weight_bytes = weight_bytes
+            .saturating_add(options.adapter_bytes)
+            .saturating_add(options.encoder_bytes);
         let left = memory.checked_sub(weight_bytes);
         let left = left.ok_or(ModelError::WeightMemory {
             needed: weight_bytes,

@@ -14,6 +14,9 @@ pub struct Rope {
     frequencies: Vec<f32>,
     /// Multiplies cosines and sines (`YaRN`'s attention factor).
     scale: f32,
+    /// Pairs below the first turn with a position's first number, those below the second
+    /// with its second, and the others with its third.
+    ends: [usize; 2],
 }
 
 impl Rope {
@@ -88,7 +91,15 @@ impl Rope {
         for (frequency, divisor) in frequencies.iter_mut().zip(divisors.unwrap_or_default()) {
             *frequency /= divisor;
         }
-        Self { frequencies, scale }
+        let pairs = frequencies.len();
+        Self {
+            frequencies,
+            scale,
+            ends: match spec.sections {
+                Some([t, h, _]) => [t, t + h],
+                None => [pairs; 2],
+            },
+        }
     }
 
     /// Pairs that are rotated.
@@ -96,11 +107,15 @@ impl Rope {
         self.frequencies.len()
     }
 
-    /// Cosines and sines of one position: `out` is `[2 * pairs]`, cosines first.
-    pub fn angles(&self, position: u32, out: &mut [f32]) {
+    /// Cosines and sines of one position: `out` is `[2 * pairs]`, cosines first. Without
+    /// sections only the first number counts, and of a token of text all three are the
+    /// same.
+    pub fn angles(&self, position: [u32; 3], out: &mut [f32]) {
         let (cos, sin) = out.split_at_mut(self.frequencies.len());
-        for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(&self.frequencies) {
-            let angle = position as f32 * frequency;
+        let pairs = cos.iter_mut().zip(sin).zip(&self.frequencies);
+        for (i, ((cos, sin), frequency)) in pairs.enumerate() {
+            let axis = self.ends.iter().filter(|&&end| i >= end).count();
+            let angle = position[axis] as f32 * frequency;
             let (s, c) = libm::sincos(f64::from(angle));
             (*cos, *sin) = (c as f32 * self.scale, s as f32 * self.scale);
         }

@@ -25,6 +25,30 @@ fn command() -> Command {
     Command::new("choral").subcommand(sub)
 }
 
+#[test]
+fn options_about_pictures_go_by_their_other_names_too() {
+    let options = || [Arg::new("input"), Arg::new("temp").long("temp")];
+    let images = Command::new("images").subcommand(Command::new("precompute").args(options()));
+    let command = Command::new("choral")
+        .subcommand(images)
+        .subcommand(Command::new("run").args(options()));
+    let bound = |set: &[&str], path: &[&str]| {
+        let read = |name: &str| set.contains(&name).then(|| OsString::from("1"));
+        let mut command = &bind_with(command.clone(), &[], &read);
+        for name in path {
+            command = command.find_subcommand(name).expect("it is there");
+        }
+        let arguments = command.get_arguments();
+        let names = arguments.filter_map(|arg| arg.get_env()?.to_str());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let precompute = ["images", "precompute"];
+    let both = ["GLM_TEMPERATURE", "CHORAL_TEMP", "GLM_INPUT_DIR"];
+    assert_eq!(bound(&both, &precompute), ["GLM_INPUT_DIR", "CHORAL_TEMP"]);
+    assert_eq!(bound(&both[..1], &precompute), ["GLM_TEMPERATURE"]);
+    assert!(bound(&both[..1], &["run"]).is_empty());
+}
+
 /// The options that a variable may set, beside these words.
 fn bound(words: &[&str]) -> Vec<String> {
     let words: Vec<OsString> = ["choral", "run"]

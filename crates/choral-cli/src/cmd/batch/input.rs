@@ -4,12 +4,16 @@ use super::{Args, files, tell};
 use anyhow::{Context as _, Result};
 use choral::job::table::ParquetRows;
 use choral::job::{FileFormat, FileSource, InputFile, InputFormat, Inputs};
+use serde::Deserialize;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Cursor, Read as _};
 use std::path::{Path, PathBuf};
 
 /// The path of OpenAI's API for embeddings.
 const ENDPOINT_EMBEDDINGS: &str = "/v1/embeddings";
+
+/// A longer first line is no row anyway.
+const MAX_FIRST_BYTES: u64 = 16 << 20;
 
 /// What is known of the input before it is read.
 pub(super) struct Facts {
@@ -43,6 +47,7 @@ impl Args {
             is_embeddings: false,
         };
         let mut inputs = Vec::new();
+        let mut guessed = Guessed::default();
         for path in paths {
             let given = self.input_format.map(FileFormat::from);
             let format = given.or_else(|| files::table_of_name(path));
@@ -59,8 +64,10 @@ impl Args {
                         reader: None,
                     }
                 }
-                Some(FileFormat::Lines(lines)) => self.open_lines(path, Some(lines), &mut facts)?,
-                None => self.open_lines(path, None, &mut facts)?,
+                Some(FileFormat::Lines(lines)) => {
+                    self.open_lines(path, Some(lines), &mut facts, &mut guessed)?
+                }
+                None => self.open_lines(path, None, &mut facts, &mut guessed)?,
             };
             facts.is_parquet &= format == FileFormat::Parquet;
             facts.num_rows = facts.num_rows.zip(num_rows).map(|(a, b)| a + b);
@@ -79,6 +86,10 @@ impl Args {
                 },
             });
         }
+        facts.is_format_guessed = guessed.is_any();
+        if !self.quiet {
+            guessed.tell(paths.len());
+        }
         Ok((Inputs::new(inputs), facts))
     }
 
@@ -87,21 +98,22 @@ impl Args {
         path: &Path,
         format: Option<InputFormat>,
         facts: &mut Facts,
+        guessed: &mut Guessed,
     ) -> Result<Opened> {
         let mut input = files::Input::open(path, format)?;
-        if facts.num_rows == Some(0) && asks_for_embeddings(&mut input)? {
-            facts.is_embeddings = true;
+        let is_template = self.prompt_template.is_some() || self.prompt_template_file.is_some();
+        if facts.num_rows == Some(0) && !is_template {
+            let (is_embeddings, reader) = asks_for_embeddings(input.reader, input.format)
+                .with_context(|| format!("cannot read the input `{}`", path.display()))?;
+            facts.is_embeddings = is_embeddings;
+            input.reader = reader;
         }
         if input.format == InputFormat::Text {
             self.template_needs_chat()?;
         }
-        if input.is_format_guessed && !self.quiet {
-            tell(match input.format {
-                InputFormat::Text => "each line of the input is read as a prompt (--input-format)",
-                InputFormat::Jsonl => "each line of the input is read as JSON (--input-format)",
-            });
+        if input.is_format_guessed {
+            guessed.add(input.format, path);
         }
-        facts.is_format_guessed |= input.is_format_guessed;
         let reader = files::is_stream(path).then_some(input.reader);
         Ok(Opened {
             format: FileFormat::Lines(input.format),
@@ -119,20 +131,75 @@ impl Args {
     }
 }
 
-/// Whether the first line is a request for embeddings, of OpenAI's batch format. It
-/// stays unread.
-fn asks_for_embeddings(input: &mut files::Input) -> Result<bool> {
-    if input.format != InputFormat::Jsonl {
-        return Ok(false);
+/// Files whose content looked like what they are read as: how many, and the first.
+#[derive(Default)]
+struct Guessed {
+    text: (usize, PathBuf),
+    json: (usize, PathBuf),
+}
+
+impl Guessed {
+    fn add(&mut self, format: InputFormat, path: &Path) {
+        let (count, first) = match format {
+            InputFormat::Text => &mut self.text,
+            InputFormat::Jsonl => &mut self.json,
+        };
+        if *count == 0 {
+            path.clone_into(first);
+        }
+        *count += 1;
     }
-    let bytes = input.reader.fill_buf().context("cannot read the input")?;
-    let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
-    // A line may be longer than what is in the buffer, which has its beginning; there
-    // is the `url`, for everybody writes `body` last.
-    let first = String::from_utf8_lossy(first);
-    let head = first.split("\"body\"").next().unwrap_or_default();
-    Ok(head.contains("\"url\"") && head.contains(ENDPOINT_EMBEDDINGS))
+
+    fn is_any(&self) -> bool {
+        self.text.0 + self.json.0 > 0
+    }
+
+    /// Says so, once for all of the `num_files`.
+    fn tell(&self, num_files: usize) {
+        for ((count, first), what) in [(&self.text, "a prompt"), (&self.json, "JSON")] {
+            let of = match count {
+                0 => continue,
+                1 if num_files == 1 => "the input".to_owned(),
+                1 => format!("`{}`", first.display()),
+                _ => format!("{count} files, such as `{}`,", first.display()),
+            };
+            tell(&format!(
+                "each line of {of} is read as {what} (--input-format)"
+            ));
+        }
+    }
+}
+
+type Reader = Box<dyn BufRead + Send>;
+
+/// Whether the first row is a request for embeddings, of OpenAI's batch format. The
+/// reader that comes back has not read it.
+fn asks_for_embeddings(mut reader: Reader, format: InputFormat) -> io::Result<(bool, Reader)> {
+    /// Of a line, what is looked at.
+    #[derive(Deserialize)]
+    struct Request {
+        url: String,
+    }
+
+    if format != InputFormat::Jsonl {
+        return Ok((false, reader));
+    }
+    let mut bytes = Vec::new();
+    let mut begin = 0;
+    let mut left = MAX_FIRST_BYTES;
+    while bytes[begin..].trim_ascii().is_empty() {
+        begin = bytes.len();
+        let num_read = reader.by_ref().take(left).read_until(b'\n', &mut bytes)?;
+        if num_read == 0 {
+            break;
+        }
+        left -= num_read as u64;
+    }
+    let first = &bytes[begin..];
+    let first = first.strip_prefix("\u{feff}".as_bytes()).unwrap_or(first);
+    let request = serde_json::from_slice::<Request>(first);
+    let is_embeddings = request.is_ok_and(|request| request.url == ENDPOINT_EMBEDDINGS);
+    Ok((is_embeddings, Box::new(Cursor::new(bytes).chain(reader))))
 }
 
 /// How many rows a table has, if that is written in it.

@@ -82,12 +82,22 @@ fn absolute(path: &Path) -> String {
 /// The names by which rows may call a model unless said: its path, its file's name with
 /// and without the ending, and what it calls itself.
 pub(super) fn model_names(info: &ModelInfo) -> Vec<String> {
-    let mut names = vec![info.path.display().to_string()];
-    let parts = [info.path.file_name(), info.path.file_stem()];
+    names(&info.path, Some(&info.file))
+}
+
+/// The same for an embedder.
+pub(super) fn embedder_names(info: &EmbedderInfo) -> Vec<String> {
+    let file = ModelFile::open(&info.path).ok();
+    names(&info.path, file.as_ref())
+}
+
+fn names(path: &Path, file: Option<&ModelFile>) -> Vec<String> {
+    let mut names = vec![path.display().to_string()];
+    let parts = [path.file_name(), path.file_stem()];
     for name in parts.into_iter().flatten() {
         names.push(name.to_string_lossy().into_owned());
     }
-    if let ModelFile::Gguf(gguf) = &*info.file
+    if let Some(ModelFile::Gguf(gguf)) = file
         && let Ok(Some(name)) = gguf.metadata().str("general.name")
     {
         names.push(name.to_owned());

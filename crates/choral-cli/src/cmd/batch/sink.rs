@@ -43,7 +43,7 @@ impl Answers {
         };
         if let Some(progress) = self.progress.take() {
             match summary {
-                Some(summary) => progress.finish(summary, seed),
+                Some(summary) => progress.finish(summary, Some(seed)),
                 None => {
                     progress.end();
                 }

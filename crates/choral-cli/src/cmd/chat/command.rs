@@ -7,6 +7,7 @@ pub(super) const HELP: &str = "\
 /set NAME default  set it back to what it was at the start
 /show            show the parameters and the system message
 /system TEXT     tell the model something before the conversation; without text, nothing
+/image FILE      show a picture with the next message (--allow-images-from), or a data URL
 /regen           answer the last message again
 /reset           forget the conversation
 /exit            end, as Ctrl-D does
@@ -26,6 +27,7 @@ pub(super) enum Command<'a> {
     },
     Show,
     System(&'a str),
+    Image(&'a str),
     Reset,
     Regenerate,
     Help,
@@ -48,6 +50,10 @@ impl<'a> Command<'a> {
         let command = match word {
             "set" => return Self::parse_set(argument),
             "system" => return Ok(Self::System(argument)),
+            "image" if argument.is_empty() => {
+                bail!("`/image` takes a file, such as /image cat.png")
+            }
+            "image" => return Ok(Self::Image(argument)),
             "show" => Self::Show,
             "reset" => Self::Reset,
             "regen" => Self::Regenerate,
@@ -95,6 +101,7 @@ mod tests {
         assert_eq!(parse("/quit"), Command::Exit);
         assert_eq!(parse("/system Be  kind."), Command::System("Be  kind."));
         assert_eq!(parse("/system"), Command::System(""));
+        assert_eq!(parse("/image a b.png"), Command::Image("a b.png"));
     }
 
     #[test]
@@ -110,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_not_sent() {
-        for wrong in ["/sett temp 1", "/", "/reset now", "/regen twice"] {
+        for wrong in ["/sett temp 1", "/", "/image", "/reset now", "/regen twice"] {
             assert!(Command::parse(wrong).is_err(), "{wrong}");
         }
     }

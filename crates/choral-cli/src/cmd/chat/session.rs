@@ -16,6 +16,8 @@ pub(super) struct Session {
     system: Vec<Value>,
     /// Messages of the user and answers, by turns.
     messages: Vec<Value>,
+    /// Pictures for the next message.
+    images: Vec<String>,
     params: SamplingParams,
     /// The parameters at the start.
     initial: SamplingParams,
@@ -28,6 +30,7 @@ impl Session {
         Self {
             system,
             messages: Vec::new(),
+            images: Vec::new(),
             initial: params.clone(),
             params,
             seed,
@@ -50,9 +53,16 @@ impl Session {
         params
     }
 
+    /// A message, with the pictures that were shown before it.
     pub(super) fn say(&mut self, message: &str) {
-        self.messages
-            .push(json!({"role": "user", "content": message}));
+        let images = std::mem::take(&mut self.images);
+        let images = images.iter().map(String::as_str);
+        self.messages.push(user_message(message, images));
+    }
+
+    /// Keeps a picture for the next message.
+    pub(super) fn show_image(&mut self, url: &str) {
+        self.images.push(url.to_owned());
     }
 
     pub(super) fn hear(&mut self, answer: &str) {
@@ -75,6 +85,7 @@ impl Session {
 
     pub(super) fn reset(&mut self) {
         self.messages.clear();
+        self.images.clear();
     }
 
     pub(super) fn set_system(&mut self, text: &str) {
@@ -103,6 +114,18 @@ impl Session {
         self.params = params;
         Ok(())
     }
+}
+
+/// A message of the user's; in parts if there are pictures.
+pub(super) fn user_message<'a>(text: &str, images: impl Iterator<Item = &'a str>) -> Value {
+    let mut parts: Vec<Value> = images
+        .map(|url| json!({"type": "image_url", "image_url": {"url": url}}))
+        .collect();
+    if parts.is_empty() {
+        return json!({"role": "user", "content": text});
+    }
+    parts.push(json!({"type": "text", "text": text}));
+    json!({"role": "user", "content": parts})
 }
 
 /// The options' names and JSON's are both understood.

@@ -133,7 +133,7 @@ fn cell(out: &mut String, table: &Table, column: &Column, prompt: usize) -> Resu
 }
 
 /// Text that means nothing to HTML; characters that a page cannot hold are replaced.
-pub(super) fn escaped(text: &str) -> String {
+pub(in crate::cmd) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -6,7 +6,7 @@ use super::show::{beside, figures};
 use super::table::{Column, Figures, Shown, Table, Times, perplexity};
 use choral::SamplingParams;
 use choral::engine::request::FinishReason;
-use choral::job::{Answer, Choice, Form, RowCode, RowError, RowHead, Usage};
+use choral::job::{Answer, Choice, RowCode, RowError, RowHead};
 use unicode_width::UnicodeWidthStr as _;
 
 fn vary(text: &str) -> Vary {
@@ -87,17 +87,10 @@ fn answer(texts: &[&str], tokens: usize) -> Answer {
         logprobs: None,
         seed: 1,
     };
-    Answer {
-        custom_id: None,
-        row: 0,
-        outputs: (0..).zip(texts).map(choice).collect(),
-        prompt_logprobs: None,
-        usage: Usage::default(),
-        error: None,
-        timings: None,
-        form: Form::Own,
-        fields: serde_json::Map::new(),
-    }
+    let mut answer = failed("");
+    answer.outputs = (0..).zip(texts).map(choice).collect();
+    answer.error = None;
+    answer
 }
 
 fn failed(message: &str) -> Answer {

@@ -4,10 +4,13 @@
 use super::base64_floats;
 use crate::args::model::ModelArgs;
 use crate::cmd::jsonl::{self, Lines};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use choral::engine::request::{FinishReason, Request, RequestOutput};
 use choral::sampling::SamplingParams;
+use choral::vision::image::{ImageProcessor, ImageSize};
+use choral::vision::{ImageEmbedding, ImageEncoder};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,10 +19,7 @@ use std::process::ExitCode;
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// The vision part of a GGUF model
-    #[arg(long, value_name = "FILE")]
-    mmproj: Option<PathBuf>,
-    /// JSON lines with `name` and `ids` (- for stdin)
+    /// JSON lines with `name` and `ids`, and the files of `images` (- for stdin)
     #[arg(long, value_name = "FILE", default_value = "-")]
     input: PathBuf,
     /// Continue each by this many tokens, the likeliest each time
@@ -47,7 +47,7 @@ struct Line {
     name: String,
     ids: Vec<u32>,
     #[serde(default)]
-    images: Vec<String>,
+    images: Vec<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -65,28 +65,25 @@ struct Answer<'a> {
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let Args {
         model,
-        mmproj,
         input,
         greedy,
         logits,
         hidden,
         sequential,
     } = args;
-    ensure!(
-        mmproj.is_none(),
-        "--mmproj is unsupported: this build has no vision models"
-    );
     let mut requests = Vec::new();
     let mut longest = 1;
+    let mut pictures = Pictures::default();
     let mut lines = Lines::open(&input)?;
     while let Some(line) = lines.next::<Line>()? {
-        if !line.images.is_empty() {
-            bail!(
-                "{}: images are unsupported: this build has no vision models",
-                lines.place()
-            );
-        }
-        longest = longest.max(line.ids.len().saturating_add(greedy as usize));
+        let images = line.images.iter().map(|path| pictures.get(&model, path));
+        let images: Vec<_> = images
+            .collect::<Result<_>>()
+            .with_context(|| lines.place())?;
+        // Each is in the place of one token.
+        let more: usize = images.iter().map(|image| image.num_tokens() - 1).sum();
+        let prompt = line.ids.len().saturating_add(more);
+        longest = longest.max(prompt.saturating_add(greedy as usize));
         let params = SamplingParams {
             max_tokens: Some(greedy),
             temperature: 0.0,
@@ -97,10 +94,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         };
         let request = Request::new(line.ids)
             .with_id(line.name)
+            .with_images(images)
             .with_params(params);
         requests.push(request.with_diagnostics());
     }
-    let mut builder = model.builder()?;
+    // Pictures are embeddings by now.
+    let mut builder = model.builder()?.image_encoder(false);
     if model.ctx_size.is_none() {
         // References go on where a model's context ends; so does this comparison.
         builder = builder.max_model_len(longest).beyond_trained_context(true);
@@ -121,6 +120,36 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         print(&output.with_context(|| name)?)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Embeddings of the pictures that lines name, each made once.
+#[derive(Default)]
+struct Pictures {
+    encoder: Option<(ImageEncoder, ImageProcessor)>,
+    known: HashMap<PathBuf, ImageEmbedding>,
+}
+
+impl Pictures {
+    fn get(&mut self, model: &ModelArgs, path: &PathBuf) -> Result<ImageEmbedding> {
+        if let Some(known) = self.known.get(path) {
+            return Ok(known.clone());
+        }
+        let (encoder, processor) = match &mut self.encoder {
+            Some(loaded) => loaded,
+            none => {
+                let encoder = model.builder()?.build_image_encoder()?;
+                let geometry = encoder.geometry().clone();
+                none.insert((encoder, ImageProcessor::new(geometry, ImageSize::Dynamic)?))
+            }
+        };
+        let made = encoder.encode(&[processor.read(path)?])?;
+        let made = made
+            .into_iter()
+            .next()
+            .context("an embedding for the image")?;
+        self.known.insert(path.clone(), made.clone());
+        Ok(made)
+    }
 }
 
 fn answer(output: &RequestOutput, logits: Logits, hidden: bool) -> Result<()> {

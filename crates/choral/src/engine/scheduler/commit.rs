@@ -25,6 +25,7 @@ impl Scheduler {
                 prompt: &sequence.prompt,
                 output: &sequence.output,
                 mix: sequence.rules.mix.number(),
+                images: &sequence.rules.images,
             };
             let (table, num_computed) = (&mut sequence.table, sequence.num_computed);
             self.ledger.seal(table, tokens, num_computed);

@@ -336,7 +336,10 @@ impl Scheduler {
             .map(|&other| &self.slab[other])
             .filter(|other| other.num_to_run() > 1)
             .filter(|other| other.rules.mix == sequence.rules.mix)
-            .map(|other| num_common(&other.prompt, readable_prompt))
+            .map(|other| {
+                let images = other.rules.images.num_common(&sequence.rules.images);
+                num_common(&other.prompt, readable_prompt).min(images)
+            })
             .max()
             .unwrap_or(0);
         let shared = shared / BLOCK_TOKENS * BLOCK_TOKENS;
@@ -380,6 +383,13 @@ impl Scheduler {
         let first = batch.push_row(sequence.tokens().pieces(start..end), start);
         self.ledger
             .write_row(&sequence.table, end, &mut batch.tables);
+        let images = &sequence.rules.images;
+        if !images.is_empty() {
+            for (turn, position) in batch.turns[first..].iter_mut().zip(start..) {
+                *turn = images.turn(position);
+            }
+            batch.images.extend(images.rows(start..end, first));
+        }
         let row = (batch.num_rows() - 1) as u32;
         let members = sequence.rules.mix.members();
         batch

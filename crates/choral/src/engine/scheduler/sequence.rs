@@ -1,8 +1,8 @@
 //! One answer in the making, and the rules by which it ends.
 
 use super::SeqId;
-use crate::engine::Mix;
 use crate::engine::request::{FinishReason, StopReason};
+use crate::engine::{Mix, PromptImages};
 use crate::kv::{BlockLedger, BlockTable, Tokens};
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub(crate) struct Rules {
     pub(crate) diagnostics: bool,
     /// What adapters it runs with.
     pub(crate) mix: Arc<Mix>,
+    /// The prompt's pictures.
+    pub(crate) images: PromptImages,
 }
 
 /// Why and by what an answer ended.
@@ -106,6 +108,7 @@ impl Sequence {
             prompt: &self.prompt,
             output: &self.output,
             mix: self.rules.mix.number(),
+            images: &self.rules.images,
         }
     }
 

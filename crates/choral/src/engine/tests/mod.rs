@@ -28,6 +28,7 @@ fn parts(executor: FakeExecutor) -> EngineParts {
         tokenizer: Some(tokenizer()),
         end_token_ids: vec![END],
         max_model_len: 200,
+        images: None,
         info: None,
     }
 }

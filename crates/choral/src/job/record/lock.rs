@@ -1,6 +1,7 @@
 //! One job at a time on one output.
 
-use super::{RecordError, is_same_file};
+use super::RecordError;
+use super::paths::is_same_file;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 

@@ -21,159 +21,44 @@
 //! Beside `OUT`: `OUT.journal`, which stays; while a job runs, `OUT.lock`; while it ends,
 //! `OUT.journal.sorted` and `OUT.journal.new` ([`side_files`]).
 
+mod description;
+mod error;
+mod found;
 mod index;
 mod journal;
+mod line;
 mod lock;
 mod part;
+mod paths;
 #[cfg(test)]
 mod tests;
 
 use super::answer::Answer;
 use super::census::Counter;
-use super::id::{Identity, RowId, Settings};
-use super::row::{Form, Row, RowHead};
+use super::id::{Identity, RowId};
+use super::row::{Form, Row};
 use super::run::Kept;
-use super::shard::Shard;
+use found::{Before, Found, compare, num_distinct, prefix};
 use index::Index;
-use journal::{Complete, Entry, Header, Journal, JournalReader, read_at};
+use journal::{Complete, Entry, Header, Journal, read_at};
+use line::{is_of_place, renumbered};
 use lock::Lock;
-use std::collections::{BTreeSet, HashMap};
+use paths::{Paths, is_same_file, named, remove, resolved, sync_folder, with_suffix};
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+pub use description::Description;
+pub use error::RecordError;
+pub use found::num_recorded;
 pub(super) use part::PartReader;
+pub use paths::side_files;
+pub(super) use paths::{journal_of, temporary};
 
 /// The most that a power cut may cost.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Why a record cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecordError {
-    /// A file of it cannot be read or written.
-    #[error("{}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Another job is writing there.
-    #[error("another job is writing to `{}`", path.display())]
-    InUse {
-        /// The output.
-        path: PathBuf,
-    },
-    /// There is a file, and nothing says that it is a record.
-    #[error("`{}` exists, and no journal of a job is beside it", path.display())]
-    Exists {
-        /// The output.
-        path: PathBuf,
-    },
-    /// Nothing says which rows its lines are of.
-    #[error("no journal is beside `{}`, to say which rows its lines are of", path.display())]
-    NoJournal {
-        /// The output.
-        path: PathBuf,
-    },
-    /// The record is of another job.
-    #[error(
-        "`{}` is the output of another job: {}",
-        path.display(),
-        differences.join("; ")
-    )]
-    OtherJob {
-        /// The output.
-        path: PathBuf,
-        /// What differs: its name, what it was, and what it is in this job.
-        differences: Vec<String>,
-    },
-    /// The record was finished, and is not what it was then.
-    #[error("`{}` was changed after its job had finished: byte {offset} is not what the journal says", path.display())]
-    Changed {
-        /// The output.
-        path: PathBuf,
-        /// Where the line that differs begins.
-        offset: u64,
-    },
-    /// The record was finished, and this job would change it.
-    #[error(
-        "`{}` is finished, and row {row} of the input is not the one that was answered there",
-        path.display()
-    )]
-    Finished {
-        /// The output.
-        path: PathBuf,
-        /// The first row that is new or was changed.
-        row: u64,
-    },
-    /// The record was finished, and has answers that this job would leave out.
-    #[error(
-        "`{}` is finished, and has {found} answers to the {expected} rows of the input",
-        path.display()
-    )]
-    Surplus {
-        /// The output.
-        path: PathBuf,
-        /// Its answers.
-        found: u64,
-        /// The job's rows.
-        expected: u64,
-    },
-    /// The journal is none.
-    #[error("`{}` is no journal that can be read: {reason}", path.display())]
-    Journal {
-        /// The journal.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl RecordError {
-    fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            path: path.to_owned(),
-            source,
-        }
-    }
-}
-
-/// Files whose names a [`Description`] holds.
-const MAX_NAMES: usize = 8;
-
-/// Which job a record is to be of.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Description {
-    /// The files that rows are read from. A record of other files is not taken over
-    /// unless told to.
-    pub inputs: Vec<String>,
-    /// Which of their rows are the job's, if not all.
-    pub shard: Option<Shard>,
-    /// What all answers depend on.
-    pub settings: Settings,
-}
-
-impl Description {
-    /// A job over those files. Of thousands it keeps the first names, and a digest.
-    pub fn new(inputs: Vec<String>, shard: Option<Shard>, settings: Settings) -> Self {
-        let mut names = inputs;
-        if names.len() > MAX_NAMES {
-            let all = names.join("\n");
-            let num_more = names.len() - MAX_NAMES + 1;
-            names.truncate(MAX_NAMES - 1);
-            names.push(format!("and {num_more} more ({})", digest(&all)));
-        }
-        Self {
-            inputs: names,
-            shard,
-            settings,
-        }
-    }
-}
 
 /// What is to become of an output that is there already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -222,80 +107,9 @@ pub struct Record {
     _lock: Lock,
 }
 
-/// What was there when the record was opened.
-#[derive(Debug, Clone, Copy, Default)]
-struct Before {
-    was_complete: bool,
-    /// Rows that have answers.
-    num_answers: u64,
-    num_damaged: u64,
-    /// There was a journal, but not its output.
-    is_output_gone: bool,
-}
-
-#[derive(Debug)]
-struct Paths {
-    output: PathBuf,
-    journal: PathBuf,
-    new_journal: PathBuf,
-    sorted: PathBuf,
-}
-
-impl Paths {
-    fn new(output: &Path) -> Self {
-        Self {
-            output: output.to_owned(),
-            journal: with_suffix(output, ".journal"),
-            new_journal: with_suffix(output, ".journal.new"),
-            sorted: with_suffix(output, ".journal.sorted"),
-        }
-    }
-}
-
-/// All files that a job with this output makes beside it, for a while or for good. None
-/// of them may be an input.
-pub fn side_files(output: &Path) -> Vec<PathBuf> {
-    let suffixes = [
-        ".journal",
-        ".journal.new",
-        ".journal.sorted",
-        ".lock",
-        ".new",
-        ".remote.json",
-        ".remote.json.new",
-    ];
-    let suffixes = suffixes.iter();
-    suffixes.map(|suffix| with_suffix(output, suffix)).collect()
-}
-
-/// The file that a link points at: what stands beside it would otherwise depend on the
-/// name, and putting answers in order would put a file in the place of the link.
-fn resolved(output: &Path) -> PathBuf {
-    if output.is_symlink() {
-        output.canonicalize().unwrap_or_else(|_| output.to_owned())
-    } else {
-        output.to_owned()
-    }
-}
-
-pub(in crate::job) fn journal_of(output: &Path) -> PathBuf {
-    Paths::new(output).journal
-}
-
 /// Held while something writes to `output`.
 pub(in crate::job) fn lock(output: &Path) -> Result<impl Drop + use<>, RecordError> {
     Lock::take(output, with_suffix(output, ".lock"))
-}
-
-/// A file beside `output`, to be renamed when it is complete.
-pub(in crate::job) fn temporary(output: &Path) -> PathBuf {
-    with_suffix(output, ".new")
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }
 
 impl Record {
@@ -737,271 +551,4 @@ impl Record {
         self.last_sync = Instant::now();
         Ok(())
     }
-}
-
-/// How many rows have answers in the record at `output`; `None` if there is no record.
-///
-/// # Errors
-/// Its journal cannot be read.
-pub fn num_recorded(output: &Path) -> Result<Option<u64>, RecordError> {
-    let Some(mut journal) = JournalReader::open(&Paths::new(&resolved(output)).journal)? else {
-        return Ok(None);
-    };
-    let mut known = Vec::new();
-    while let Some(entry) = journal.next() {
-        known.extend(entry.ok().map(|entry| (prefix(entry.id), 0)));
-    }
-    known.sort_unstable();
-    Ok(Some(num_distinct(&known)))
-}
-
-/// Of sorted ids, how many differ.
-fn num_distinct(known: &[(u64, u64)]) -> u64 {
-    known.chunk_by(|one, other| one.0 == other.0).count() as u64
-}
-
-/// What an earlier run left. Nothing was written to find it.
-#[derive(Default)]
-struct Found {
-    journal: Option<(JournalReader, WhatIsKept)>,
-    /// First bits of ids, and entries.
-    known: Vec<(u64, u64)>,
-    before: Before,
-}
-
-/// How much of the files an earlier run left is of use.
-#[derive(Default)]
-struct WhatIsKept {
-    /// The lines are in the second file, which has not taken the first one's name yet.
-    in_sorted: bool,
-    /// Bytes up to the last line that is as it was written.
-    length: u64,
-    /// Entries up to that line's.
-    num_entries: u64,
-    /// Where the first line begins that is not.
-    first_mismatch: u64,
-}
-
-impl Found {
-    fn read(paths: &Paths) -> Result<Self, RecordError> {
-        let Some(mut reader) = JournalReader::open(&paths.journal)? else {
-            return if paths.output.exists() {
-                let path = paths.output.clone();
-                Err(RecordError::Exists { path })
-            } else {
-                Ok(Self::default())
-            };
-        };
-        let complete = reader.header.complete;
-        let files = [(&paths.sorted, true), (&paths.output, false)];
-        for (path, in_sorted) in files {
-            // The second file counts only if its journal is in place.
-            if (in_sorted && complete.is_none()) || !path.exists() {
-                continue;
-            }
-            let file = File::open(path).map_err(|error| RecordError::io(path, error))?;
-            let size = file
-                .metadata()
-                .map_err(|error| RecordError::io(path, error))?;
-            let (mut kept, known) = match_lines(&mut reader, &file, size.len(), path)?;
-            let num_matching = known.len() as u64;
-            let is_all = complete.is_none_or(|complete| {
-                complete.num_lines == num_matching && complete.num_bytes == size.len()
-            });
-            if is_all {
-                kept.in_sorted = in_sorted;
-                let num_damaged = kept.num_entries - num_matching;
-                return Ok(Self {
-                    before: Before {
-                        num_damaged,
-                        ..Before::default()
-                    },
-                    journal: Some((reader, kept)),
-                    known,
-                });
-            }
-            if !in_sorted {
-                return Err(RecordError::Changed {
-                    path: path.clone(),
-                    offset: kept.first_mismatch,
-                });
-            }
-            reader = match JournalReader::open(&paths.journal)? {
-                Some(reader) => reader,
-                None => return Ok(Self::default()),
-            };
-        }
-        Ok(Self {
-            before: Before {
-                is_output_gone: true,
-                ..Before::default()
-            },
-            ..Self::default()
-        })
-    }
-}
-
-/// Compares the lines of `file` with the entries of its journal.
-fn match_lines(
-    journal: &mut JournalReader,
-    file: &File,
-    size: u64,
-    path: &Path,
-) -> Result<(WhatIsKept, Vec<(u64, u64)>), RecordError> {
-    let mut kept = WhatIsKept::default();
-    let mut known = Vec::new();
-    let mut line = Vec::new();
-    let mut number = 0;
-    let mut has_mismatch = false;
-    while let Some(entry) = journal.next() {
-        number += 1;
-        let entry = entry.ok();
-        let is_there = entry.as_ref().is_some_and(|entry| entry.end() <= size);
-        let mut matches = false;
-        if let Some(entry) = &entry
-            && is_there
-        {
-            line.resize(entry.length as usize, 0);
-            read_at(file, &mut line, entry.offset).map_err(|error| RecordError::io(path, error))?;
-            matches = entry.is_of(&line);
-            if matches {
-                known.push((prefix(entry.id), number - 1));
-                kept.length = kept.length.max(entry.end());
-                kept.num_entries = number;
-            }
-        }
-        if !matches && !has_mismatch {
-            has_mismatch = true;
-            kept.first_mismatch = entry.map_or(kept.length, |entry| entry.offset);
-        }
-    }
-    if !has_mismatch {
-        kept.first_mismatch = kept.length;
-    }
-    Ok((kept, known))
-}
-
-/// Whether a record is of a job with those settings.
-fn compare(
-    output: &Path,
-    header: &Header,
-    job: &Description,
-    seed: Option<u64>,
-) -> Result<(), RecordError> {
-    let mut differences = Vec::new();
-    let mut differ = |name: &str, found: &str, expected: &str| {
-        if found != expected {
-            differences.push(format!("{name} was {found}, and is {expected} now"));
-        }
-    };
-    let names: BTreeSet<_> = header.settings.keys().chain(job.settings.keys()).collect();
-    for name in names {
-        let said = |settings: &Settings| settings.get(name).map_or("not set", |v| v).to_owned();
-        differ(name, &said(&header.settings), &said(&job.settings));
-    }
-    let all = |inputs: &[String]| inputs.join(", ");
-    differ("the input", &all(&header.inputs), &all(&job.inputs));
-    let shard = |shard: Option<Shard>| shard.map_or("all rows".to_owned(), |s| s.to_string());
-    differ("the shard", &shard(header.shard), &shard(job.shard));
-    if let Some(seed) = seed {
-        differ("the seed", &header.seed.to_string(), &seed.to_string());
-    }
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(RecordError::OtherJob {
-        path: output.to_owned(),
-        differences,
-    })
-}
-
-/// The first 64 bits of an id.
-fn prefix(id: RowId) -> u64 {
-    (id.0 >> 64) as u64
-}
-
-/// A line of choral's own format for another row number. All else stays as it is, byte
-/// for byte.
-fn renumbered(line: &[u8], row: u64) -> io::Result<Vec<u8>> {
-    const FIELD: &[u8] = b",\"row\":";
-    let broken = || io::Error::new(io::ErrorKind::InvalidData, "a line without a row number");
-    // The first such bytes are the field: in a string, its quotes would be escaped.
-    let found = line.windows(FIELD.len()).position(|bytes| bytes == FIELD);
-    let begin = found.ok_or_else(broken)? + FIELD.len();
-    let digits = line[begin..]
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit());
-    let end = begin + digits.count();
-    let mut renumbered = line[..begin].to_vec();
-    renumbered.extend_from_slice(row.to_string().as_bytes());
-    renumbered.extend_from_slice(&line[end..]);
-    Ok(renumbered)
-}
-
-/// Whether the error on `line` names the place where the row is now.
-fn is_of_place(line: &[u8], head: &RowHead) -> bool {
-    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(line) else {
-        return false;
-    };
-    match &head.form {
-        Form::Own => {
-            let error = &answer["error"];
-            error["line"] == head.line && error["file"].as_str() == head.file.as_deref()
-        }
-        Form::OpenAi { .. } => {
-            let message = &answer["response"]["body"]["error"]["message"];
-            let place = match &head.file {
-                Some(file) => format!("{file}: line {}: ", head.line),
-                None => format!("line {}: ", head.line),
-            };
-            message
-                .as_str()
-                .is_some_and(|message| message.starts_with(&place))
-        }
-    }
-}
-
-/// The first half of SHA-256, as hexadecimal digits.
-pub(in crate::job) fn digest(text: &str) -> String {
-    use sha2::{Digest as _, Sha256};
-    let digest = Sha256::digest(text);
-    let first = digest.first_chunk().expect("SHA-256 has 32 bytes");
-    format!("{:032x}", u128::from_be_bytes(*first))
-}
-
-/// The same error, which says of which file it is.
-fn named(path: &Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
-}
-
-/// Whether `path` is still what was opened there.
-#[cfg(unix)]
-fn is_same_file(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        _ => false,
-    }
-}
-
-/// Elsewhere a file that is open cannot be replaced.
-#[cfg(not(unix))]
-fn is_same_file(_: &File, path: &Path) -> bool {
-    path.exists()
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Has the disk take what was renamed. Not all systems can, and then there is no harm.
-fn sync_folder(path: &Path) {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }

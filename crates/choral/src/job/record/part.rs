@@ -1,7 +1,9 @@
 //! A record that is only read.
 
+use super::RecordError;
 use super::journal::{Damaged, Header, JournalReader};
-use super::{Paths, RecordError, Shard};
+use super::paths::Paths;
+use crate::job::shard::Shard;
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::Path;

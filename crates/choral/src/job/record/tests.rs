@@ -1,6 +1,7 @@
 //! Records that are killed, torn, full, changed and run again.
 
-use super::{Description, Record, RecordError, Reuse, with_suffix};
+use super::paths::with_suffix;
+use super::{Description, Record, RecordError, Reuse};
 use crate::engine::request::Prompt;
 use crate::job::row::{Row, RowCode, RowError, RowHead, RowInput, RowWork};
 use crate::job::{Answer, Form, Settings};

@@ -2,7 +2,10 @@
 
 use crate::engine::Lora;
 use crate::engine::request::Prompt;
-use crate::job::{ChatInput, InputFormat, Row, RowCode, RowInput, RowKey, RowReader, RowWork};
+use crate::job::{
+    ChatInput, Form, InputFormat, PromptTemplate, Row, RowCode, RowInput, RowKey, RowReader,
+    RowWork,
+};
 use crate::sampling::SamplingParams;
 use serde_json::json;
 
@@ -69,8 +72,8 @@ fn a_row_has_its_own_parameters_over_those_of_the_job() {
 fn a_prompt_is_text_or_token_ids() {
     let input = |text| work(text).input;
     assert_eq!(
-        input(r#"{"prompt": ""}"#),
-        RowInput::Prompt(Prompt::Text(String::new()))
+        input(r#"{"prompt": " "}"#),
+        RowInput::Prompt(Prompt::Text(" ".to_owned()))
     );
     assert_eq!(
         input(r#"{"prompt": [1, 2]}"#),
@@ -87,6 +90,112 @@ fn a_prompt_is_text_or_token_ids() {
         RowCode::InvalidPrompt,
         Some("prompt"),
         "is 5",
+    );
+}
+
+#[test]
+fn a_prompt_without_anything_in_it_is_an_error() {
+    for row in [r#"{"prompt": ""}"#, r#"{"prompt": []}"#] {
+        check_error(row, RowCode::InvalidPrompt, Some("prompt"), "is empty");
+    }
+    let line =
+        r#"{"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"prompt": ""}}"#;
+    check_error(
+        line,
+        RowCode::InvalidPrompt,
+        Some("body.prompt"),
+        "is empty",
+    );
+    let template = PromptTemplate::parse("{{ title }}").expect("a template");
+    let row = RowReader::lines(
+        r#"{"title": ""}"#.as_bytes(),
+        InputFormat::Jsonl,
+        SamplingParams::default(),
+    )
+    .with_template(template)
+    .next();
+    let error = row.expect("a row").expect("readable").work;
+    let error = error.expect_err("empty");
+    assert_eq!(
+        (error.code, error.field.as_deref()),
+        (RowCode::InvalidPrompt, Some("prompt"))
+    );
+}
+
+#[test]
+fn a_list_of_tokens_that_fits_no_context_is_not_kept() {
+    let row = |count: usize| {
+        let line = format!("{{\"prompt\": {:?}}}", vec![1; count]);
+        let base = SamplingParams::default();
+        let mut rows =
+            RowReader::lines(line.as_bytes(), InputFormat::Jsonl, base).with_max_model_len(8);
+        rows.next().expect("a row").expect("readable").work
+    };
+    assert!(row(8).is_ok());
+    let error = row(9).expect_err("too long");
+    assert_eq!(error.code, RowCode::TooLong);
+    assert!(error.message.contains("9 tokens"), "{error:?}");
+    let messages = "{\"a\":1},".repeat(1 << 20);
+    let line = format!("{{\"messages\": [{}]}}", messages.trim_end_matches(','));
+    check_error(&line, RowCode::TooLong, Some("messages"), "too many values");
+}
+
+/// Whether each row is to be answered in OpenAI's shape.
+fn forms(text: &[u8]) -> Vec<bool> {
+    let base = SamplingParams::default();
+    RowReader::lines(text, InputFormat::Jsonl, base)
+        .map(|row| row.expect("memory can be read").head.form != Form::Own)
+        .collect()
+}
+
+#[test]
+fn a_line_that_is_broken_has_the_form_of_the_file() {
+    let broken = b"{broken\n\"\xff\"\n[1]\n{\"custom_id\": \"x\"}\n";
+    let own = b"{\"prompt\": \"x\"}\n";
+    let open_ai = b"{\"body\": {}}\n";
+    assert_eq!(forms(broken), [false; 4]);
+    let with = |first: &[u8], last: &[u8]| forms(&[first, broken, last].concat());
+    assert_eq!(
+        with(own, open_ai),
+        [false, false, false, false, false, true]
+    );
+    assert_eq!(with(open_ai, own), [true, true, true, true, true, false]);
+}
+
+#[test]
+fn open_ai_s_rows_are_honoured_or_refused() {
+    let check = |url: &str, fields: &str, field: &str, part: &str| {
+        let line = format!(
+            r#"{{"custom_id": "a", "method": "POST", "url": "{url}", "body": {{{fields}}}}}"#
+        );
+        check_error(&line, RowCode::InvalidParameter, Some(field), part);
+    };
+    let messages = r#""messages": [{"role": "user", "content": "x"}]"#;
+    for (parameter, field, part) in [
+        (
+            r#""prompt_logprobs": 1"#,
+            "body.prompt_logprobs",
+            "no place",
+        ),
+        (
+            r#""top_logprobs": 2"#,
+            "body.top_logprobs",
+            "`logprobs` is not true",
+        ),
+        (
+            r#""top_logprobs": 2, "logprobs": false"#,
+            "body.top_logprobs",
+            "`logprobs` is not true",
+        ),
+    ] {
+        let fields = format!("{messages}, {parameter}");
+        check("/v1/chat/completions", &fields, field, part);
+    }
+    check_error(
+        r#"{"custom_id": "a", "url": "/v1/completions", "body": {"prompt": "x"}}"#,
+        RowCode::InvalidParameter,
+        Some("method"),
+        "there is no `method`",
     );
 }
 
@@ -295,7 +404,9 @@ fn an_id_that_comes_twice_is_an_error_of_the_second_row() {
     assert!(rows[0].work.is_ok());
     let error = rows[1].work.as_ref().expect_err("twice");
     assert_eq!(error.code, RowCode::DuplicateCustomId);
-    assert_eq!(rows[1].head.custom_id, None);
+    // It is called so, but known by its number.
+    assert_eq!(rows[1].head.given_id(), Some("a"));
+    assert_eq!(rows[1].head.key(), RowKey::Row(1));
     check_error(
         r#"{"custom_id": 5, "prompt": "x"}"#,
         RowCode::InvalidParameter,

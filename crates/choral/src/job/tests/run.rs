@@ -5,8 +5,8 @@ use crate::engine::request::RequestMetrics;
 use crate::engine::testing::{FakeExecutor, Fault};
 use crate::engine::{Engine, EngineConfig, EngineParts, Prompt, Request};
 use crate::job::{
-    Answer, ChatInput, EngineRunner, Job, JobError, JobLimits, JobSummary, Order, Row, RowCode,
-    RowError, RowHead, RowInput, RowKey, RowWork, Sink, Stop,
+    Answer, ChatInput, EngineRunner, Job, JobError, JobLimits, JobSummary, Order, RenderError, Row,
+    RowCode, RowError, RowHead, RowInput, RowKey, RowWork, Sink, Stop,
 };
 use crate::sampling::SamplingParams;
 use serde_json::json;
@@ -30,6 +30,7 @@ fn start(executor: FakeExecutor) -> Engine {
         tokenizer: None,
         end_token_ids: Vec::new(),
         max_model_len: CONTEXT,
+        images: None,
         info: None,
     };
     Engine::start(parts, EngineConfig::default()).expect("starts")
@@ -115,8 +116,8 @@ fn run(
     let mut runner = EngineRunner {
         engine,
         render: &mut |input: &ChatInput| match input.messages.len() {
-            0 => Err("there are no messages".to_owned()),
-            count => Ok(Prompt::Tokens(vec![count as u32])),
+            0 => Err(RenderError::Template("there are no messages".to_owned())),
+            count => Ok(Prompt::Tokens(vec![count as u32]).into()),
         },
         seed: JOB_SEED,
         with_timings: false,

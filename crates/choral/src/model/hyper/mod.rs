@@ -11,7 +11,7 @@ mod tests;
 pub use parts::ExpertKeys;
 
 use super::{Activation, ModelError, Names};
-use crate::arch::{self, Architecture, EncoderFamily};
+use crate::arch::{self, Architecture, EncoderFamily, ImageFamily};
 use choral_formats::{FormatError, Gguf, HfDir, JsonObject, ModelFile, TensorSource};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -59,6 +59,13 @@ impl<'a> Source<'a> {
     fn hf(dir: &'a HfDir, defaults: &str) -> Self {
         let config = dir.config.with_defaults(defaults);
         Self::Hf { dir, config }
+    }
+
+    /// The same for settings that are an object of `config.json`, if it is there.
+    fn hf_part(dir: &'a HfDir, part: &str, defaults: &str) -> Result<Self, FormatError> {
+        let own = dir.config.object(part)?;
+        let config = own.as_ref().unwrap_or(&dir.config).with_defaults(defaults);
+        Ok(Self::Hf { dir, config })
     }
 }
 
@@ -113,7 +120,10 @@ impl<'a> Hyper<'a> {
                         let is_encoder = classes.iter().any(|c| arch::encoder_by_hf(c).is_some());
                         unknown(&classes.join(", "), is_encoder, |a| a.hf)
                     })?;
-                let source = Source::hf(dir, arch.hf_defaults);
+                let source = match arch.hf_text {
+                    Some(part) => Source::hf_part(dir, part, arch.hf_defaults)?,
+                    None => Source::hf(dir, arch.hf_defaults),
+                };
                 Ok((arch, Self::new(source, arch.names())))
             }
         }
@@ -140,6 +150,57 @@ impl<'a> Hyper<'a> {
             }
         };
         Ok(family.map(|family| (family, Self::new(source, family.names))))
+    }
+
+    /// The same for encoders of pictures: of a Hugging Face directory, or of an `mmproj`
+    /// file of llama.cpp's. `None` if a directory has none.
+    ///
+    /// # Errors
+    /// If a GGUF file is something else, or holds an encoder that choral does not run.
+    pub(super) fn open_images(
+        file: &'a ModelFile,
+    ) -> Result<Option<(&'static ImageFamily, Self)>, ModelError> {
+        const PROJECTORS: [&str; 2] = ["clip.projector_type", "clip.vision.projector_type"];
+        let (family, source) = match file {
+            ModelFile::Gguf(gguf) => {
+                let name = gguf.architecture()?;
+                if name != "clip" {
+                    let key = "general.architecture";
+                    let expected = "clip, an image encoder (`mmproj`)";
+                    return Err(FormatError::field(gguf.path(), key, expected, name).into());
+                }
+                let mut found = "none";
+                for key in PROJECTORS {
+                    found = gguf.metadata().optional(key)?.unwrap_or(found);
+                }
+                let family = arch::images_by_gguf(found).ok_or_else(|| {
+                    let known: Vec<&str> = arch::IMAGE_ENCODERS
+                        .iter()
+                        .flat_map(|a| a.gguf)
+                        .copied()
+                        .collect();
+                    let expected = known.join(", ");
+                    FormatError::field(gguf.path(), PROJECTORS[0], expected, found)
+                })?;
+                let prefix = "clip.vision";
+                (family, Source::Gguf { file: gguf, prefix })
+            }
+            ModelFile::Hf(dir) => {
+                let classes: Vec<&str> = dir.config.required("architectures")?;
+                let family = classes.iter().find_map(|c| arch::images_by_hf(c));
+                let (Some(family), true) = (family, dir.config.has("vision_config")) else {
+                    return Ok(None);
+                };
+                let source = Source::hf_part(dir, "vision_config", family.hf_defaults)?;
+                (family, source)
+            }
+        };
+        let names = Names {
+            gguf: &[],
+            hf: &[],
+            hf_root: "model",
+        };
+        Ok(Some((family, Self::new(source, names))))
     }
 
     fn new(source: Source<'a>, names: Names) -> Self {
@@ -225,6 +286,14 @@ impl<'a> Hyper<'a> {
         match &self.source {
             Source::Gguf { .. } => Ok(default),
             Source::Hf { config, .. } => Ok(config.optional(key)?.unwrap_or(default)),
+        }
+    }
+
+    /// A flag of `config.json` itself, where the settings are an object in it.
+    pub fn hf_root_bool(&self, key: &str) -> Result<bool, ModelError> {
+        match &self.source {
+            Source::Gguf { .. } => Ok(false),
+            Source::Hf { dir, .. } => Ok(dir.config.optional(key)?.unwrap_or(false)),
         }
     }
 

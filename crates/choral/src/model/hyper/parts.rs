@@ -4,6 +4,8 @@ use super::{Hyper, Key, Source};
 use crate::model::{Keys, ModelError, MoeSpec, RopeScaling, RopeSpec, Stored, rope_config};
 use rope_config::Layers;
 
+const SECTIONS: Key = Key::new("mrope_section", "rope.dimension_sections");
+
 /// What a family calls its experts.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpertKeys {
@@ -175,10 +177,67 @@ impl Hyper<'_> {
                 }
             }
         }
-        Ok(RopeSpec {
+        let rope = RopeSpec {
             theta,
             dim,
             scaling,
-        })
+            sections: match layers {
+                Layers::Main => self.rope_sections()?,
+                Layers::Windowed => None,
+            },
+        };
+        self.check_sections(&rope)?;
+        Ok(rope)
+    }
+
+    /// How many pairs turn with a token's time, height and width; `None` where a
+    /// position is one number.
+    fn rope_sections(&self) -> Result<Option<[usize; 3]>, ModelError> {
+        let stated = match &self.source {
+            Source::Gguf { file, .. } => {
+                let name = self.name(SECTIONS);
+                file.metadata().optional::<Vec<u64>>(&name)?.map(|all| {
+                    all.into_iter()
+                        .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+                        .collect::<Vec<_>>()
+                })
+            }
+            Source::Hf { config, .. } => {
+                let newer = config.object("rope_parameters")?;
+                let rope = config.object("rope_scaling")?.or(newer);
+                let stated = rope.map(|rope| rope.optional(SECTIONS.hf)).transpose()?;
+                stated.flatten()
+            }
+        };
+        let Some(stated) = stated else {
+            return Ok(None);
+        };
+        match stated[..] {
+            // llama.cpp takes zeros for none, and has a fourth that stays 0 here.
+            [0, 0, ..] => Ok(None),
+            [t, h, w] | [t, h, w, 0] => Ok(Some([t, h, w])),
+            _ => {
+                let found = format!("{stated:?}");
+                Err(self.invalid(SECTIONS, "three numbers: of time, height and width", found))
+            }
+        }
+    }
+
+    /// Whether the sections of `rope` are all of its pairs.
+    ///
+    /// # Errors
+    /// If they are not.
+    pub fn check_sections(&self, rope: &RopeSpec) -> Result<(), ModelError> {
+        let Some(sections) = rope.sections else {
+            return Ok(());
+        };
+        let sum = sections
+            .iter()
+            .fold(0, |sum: usize, &n| sum.saturating_add(n));
+        if sum == rope.dim / 2 {
+            return Ok(());
+        }
+        let expected = format!("a sum of {}, half of what is rotated", rope.dim / 2);
+        Err(self.invalid(SECTIONS, expected, format!("{sections:?}")))
     }
 }

@@ -227,6 +227,11 @@ impl DecoderSpec {
         }
     }
 
+    /// Whether pictures may stand in its prompts: positions are of three numbers then.
+    pub fn takes_images(&self) -> bool {
+        self.ropes.iter().any(|rope| rope.sections.is_some())
+    }
+
     /// Elements of all query heads.
     pub fn q_width(&self) -> usize {
         self.num_heads * self.head_dim

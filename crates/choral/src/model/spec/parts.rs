@@ -20,6 +20,8 @@ pub struct Names {
     pub gguf: &'static [(Role, &'static str)],
     /// In safetensors files.
     pub hf: &'static [(Role, &'static str)],
+    /// What stands there for the `model` that names begin with.
+    pub hf_root: &'static str,
 }
 
 /// Whether a family's files hold a tensor.
@@ -221,4 +223,8 @@ pub struct RopeSpec {
     pub dim: usize,
     /// How frequencies are stretched.
     pub scaling: RopeScaling,
+    /// Where a token's position is three numbers (time, height, width): how many pairs
+    /// of elements, one behind the other, each of them turns. (Wang et al., 2024,
+    /// M-RoPE.)
+    pub sections: Option<[usize; 3]>,
 }

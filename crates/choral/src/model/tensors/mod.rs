@@ -444,7 +444,11 @@ impl<'a> Tensors<'a> {
 
 /// Frequencies and masks that old files store, and every engine computes.
 fn is_known_to_be_unused(name: &str) -> bool {
-    [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"]
-        .iter()
-        .any(|suffix| name.ends_with(suffix))
+    // An encoder of pictures beside it has its own loader.
+    name.strip_prefix("model.")
+        .unwrap_or(name)
+        .starts_with("visual.")
+        || [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"]
+            .iter()
+            .any(|suffix| name.ends_with(suffix))
 }

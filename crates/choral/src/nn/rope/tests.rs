@@ -6,6 +6,7 @@ fn frequencies(scaling: RopeScaling) -> Vec<f32> {
             theta: 10_000.0,
             dim: 8,
             scaling,
+            sections: None,
         },
         None,
         100,
@@ -129,11 +130,40 @@ fn angles_are_the_nearest_floats_up_to_a_million_positions() {
             theta,
             dim,
             scaling: RopeScaling::None,
+            sections: None,
         };
         let rope = Rope::new(&spec, None, 100);
         let mut angles = vec![0.0; dim];
-        rope.angles(position, &mut angles);
+        rope.angles([position; 3], &mut angles);
         let found = [rope.frequencies[i], angles[i], angles[dim / 2 + i]].map(f32::to_bits);
         assert_eq!(found, want, "position {position}, pair {i} of base {theta}");
     }
+}
+
+/// Of `modeling_glm4v.py`: the frequencies are split by section, and each takes its row
+/// of positions.
+#[test]
+fn sections_turn_with_their_own_position() {
+    let spec = |sections| RopeSpec {
+        theta: 10_000.0,
+        dim: 8,
+        scaling: RopeScaling::None,
+        sections,
+    };
+    let angles = |sections, position| {
+        let mut angles = [0.0; 8];
+        Rope::new(&spec(sections), None, 100).angles(position, &mut angles);
+        angles
+    };
+    let found = angles(Some([1, 1, 2]), [3, 5, 7]);
+    let want = [3.0_f64, 5.0 * 0.1, 7.0 * 0.01, 7.0 * 0.001];
+    for (i, want) in want.into_iter().enumerate() {
+        assert!((f64::from(found[i]) - want.cos()).abs() < 1e-6, "pair {i}");
+        assert!(
+            (f64::from(found[4 + i]) - want.sin()).abs() < 1e-6,
+            "pair {i}"
+        );
+    }
+    // Text, and models without sections.
+    assert_eq!(angles(Some([1, 1, 2]), [9; 3]), angles(None, [9, 0, 0]));
 }

@@ -12,10 +12,12 @@ impl ChatTemplate {
     /// become objects ([`parse_tool_arguments`](super::parse_tool_arguments)), and
     /// content in parts becomes a string, its texts joined by line feeds, unless the
     /// template goes through parts itself. (vLLM: `content_format` `string` and
-    /// `openai`.)
+    /// `openai`.) Pictures were taken out before and left `{"type": "image"}`, for templates
+    /// that go through parts and write what stands for one.
     ///
     /// # Errors
-    /// As [`render`](Self::render); or if a part is no text.
+    /// As [`render`](Self::render); or if a part is neither text nor a picture that the
+    /// template has a place for.
     pub fn render_chat(&self, mut input: TemplateInput) -> Result<String, TemplateError> {
         super::parse_tool_arguments(&mut input.messages);
         let messages = input.messages.as_array_mut().into_iter().flatten();
@@ -26,21 +28,40 @@ impl ChatTemplate {
             let Some(parts) = content.as_array() else {
                 continue;
             };
-            let texts: Option<Vec<_>> = parts.iter().map(text_of).collect();
-            let texts = texts.ok_or_else(|| TemplateError::Content {
-                message: index,
-                found: parts
-                    .iter()
-                    .find(|part| text_of(part).is_none())
-                    .and_then(|part| part["type"].as_str())
-                    .unwrap_or("unknown type")
-                    .to_owned(),
-            })?;
+            let is_known =
+                |part: &&Value| text_of(part).is_some() || (is_image(part) && self.shows_images());
+            if let Some(unknown) = parts.iter().find(|part| !is_known(part)) {
+                return Err(TemplateError::Content {
+                    message: index,
+                    found: unknown["type"]
+                        .as_str()
+                        .unwrap_or("unknown type")
+                        .to_owned(),
+                });
+            }
             if !self.goes_through_parts() {
+                let texts: Vec<_> = parts.iter().filter_map(text_of).collect();
                 *content = Value::String(texts.join("\n"));
             }
         }
         self.render(&input)
+    }
+
+    /// Whether the template writes something for a picture among parts. Found out by
+    /// asking it.
+    fn shows_images(&self) -> bool {
+        let render = |parts: Value| {
+            let input = TemplateInput {
+                messages: json!([{"role": "user", "content": parts}]),
+                ..TemplateInput::default()
+            };
+            self.render(&input).ok()
+        };
+        *self.shows_images.get_or_init(|| {
+            let text = json!({"type": "text", "text": PROBE});
+            let with = render(json!([{"type": "image"}, text]));
+            self.goes_through_parts() && with.is_some() && with != render(json!([text]))
+        })
     }
 
     /// Whether the template prints the text of a part, rather than the part as it is
@@ -59,6 +80,13 @@ impl ChatTemplate {
             })
         })
     }
+}
+
+/// Whether a part stands for a picture that was taken out of it
+/// ([`take_images`](crate::vision::message::take_images)). One that is still in it nobody
+/// would look at.
+fn is_image(part: &Value) -> bool {
+    *part == json!({"type": "image"})
 }
 
 /// A part's text, if it is one.

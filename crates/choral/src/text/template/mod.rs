@@ -28,6 +28,8 @@ pub struct ChatTemplate {
     limits: RenderLimits,
     /// Found out when it is first asked for.
     goes_through_parts: OnceLock<bool>,
+    /// Likewise.
+    shows_images: OnceLock<bool>,
 }
 
 /// What a template is rendered with.
@@ -133,6 +135,7 @@ impl ChatTemplate {
             special_tokens,
             limits: RenderLimits::default(),
             goes_through_parts: OnceLock::new(),
+            shows_images: OnceLock::new(),
         })
     }
 

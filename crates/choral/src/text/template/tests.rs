@@ -219,6 +219,32 @@ fn content_that_is_no_text_is_refused() {
     }
 }
 
+#[test]
+fn a_picture_stands_where_the_template_has_a_place_for_it() {
+    let conversation = |image: serde_json::Value| {
+        let parts = json!([image, {"type": "text", "text": "What is it?"}]);
+        TemplateInput::new(vec![json!({"role": "user", "content": parts})])
+    };
+    let shows = "{% for m in messages %}{% for p in m.content %}{% if p.type == 'image' %}<|image|>\
+                 {% else %}{{ p.text }}{% endif %}{% endfor %}{% endfor %}";
+    let found = template(shows).render_chat(conversation(json!({"type": "image"})));
+    assert_eq!(found.as_deref(), Ok("<|image|>What is it?"));
+    let refused = Err(TemplateError::Content {
+        message: 0,
+        found: "image".to_owned(),
+    });
+    // Nobody has taken this one.
+    let left = json!({"type": "image", "image": "a.png"});
+    assert_eq!(template(shows).render_chat(conversation(left)), refused);
+    for blind in [
+        "{% for m in messages %}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{% for p in m.content %}{{ p.text or '' }}{% endfor %}{% endfor %}",
+    ] {
+        let found = template(blind).render_chat(conversation(json!({"type": "image"})));
+        assert_eq!(found, refused);
+    }
+}
+
 /// Formats that models document.
 mod named {
     use super::{ChatTemplate, TemplateInput, json};

@@ -5,13 +5,14 @@ mod properties;
 mod windows;
 
 use super::*;
-use crate::engine::Mix;
 use crate::engine::batch::{Executor, StepResult};
 use crate::engine::request::{FinishReason, PositionLogprobs};
-use crate::engine::testing::{FakeExecutor, changed, fake_hidden_l2_of, fake_logits_of};
+use crate::engine::testing::{FakeExecutor, changed, fake_hidden_l2_of, fake_logits_of, placed};
+use crate::engine::{Mix, PromptImages};
 use crate::sampling::{
     SampleContext, Sampled, Sampler, SamplerScratch, SamplingParams, position_logprobs,
 };
+use crate::vision::ImageEmbedding;
 use std::collections::BTreeMap;
 
 const VOCAB: usize = 29;
@@ -29,6 +30,17 @@ struct Spec {
     seed: u64,
     /// Number of its adapters.
     mix: u64,
+    /// Where in the prompt pictures begin, and which of [`pictures`] they are.
+    images: Vec<(usize, u32)>,
+}
+
+/// Of several shapes, and two of the same.
+fn pictures() -> Vec<ImageEmbedding> {
+    let picture = |rows, columns, value| {
+        let values = vec![value; rows * columns];
+        ImageEmbedding::new(rows, columns, 1, values).expect("whole")
+    };
+    vec![picture(3, 7, 1.0), picture(3, 7, 2.0), picture(9, 2, 1.0)]
 }
 
 impl Spec {
@@ -43,6 +55,7 @@ impl Spec {
             diagnostics: false,
             seed: 11,
             mix: 0,
+            images: Vec::new(),
         }
     }
 
@@ -56,7 +69,12 @@ impl Spec {
             prompt_logits: self.prompt_logits,
             diagnostics: self.diagnostics,
             mix: Mix::numbered(self.mix, &self.adapters()),
+            images: self.images(),
         }
+    }
+
+    fn images(&self) -> PromptImages {
+        PromptImages::numbered(&self.prompt, &self.images, &pictures())
     }
 
     /// Two scales of one adapter, and it with another.
@@ -72,8 +90,40 @@ impl Spec {
     /// What its tokens count as.
     fn changed(&self, tokens: &[u32]) -> Vec<u32> {
         let adapters = self.adapters();
-        let changed = tokens.iter().map(|&token| changed(token, &adapters));
+        let placed = self.placed(tokens);
+        let changed = placed.into_iter().map(|token| changed(token, &adapters));
         changed.collect()
+    }
+
+    /// What its tokens count as with pictures among them: token by token, as
+    /// `get_rope_index` of transformers has it.
+    fn placed(&self, tokens: &[u32]) -> Vec<u32> {
+        let pictures = pictures();
+        let mut turn = 0;
+        let mut images = self.images.iter().peekable();
+        let mut counted = Vec::new();
+        while counted.len() < tokens.len() {
+            let at = counted.len();
+            let Some((_, number)) = images.next_if(|(start, _)| *start == at) else {
+                counted.push(placed(tokens[at], at as u32, [turn; 3], None));
+                turn += 1;
+                continue;
+            };
+            let image = &pictures[*number as usize];
+            for row in 0..image.rows() {
+                for column in 0..image.columns() {
+                    let position = at + row * image.columns() + column;
+                    let turn = [turn, turn + row as u32, turn + column as u32];
+                    let of = (image.content_hash(), position - at);
+                    let Some(&token) = tokens.get(position) else {
+                        return counted;
+                    };
+                    counted.push(placed(token, position as u32, turn, Some(of)));
+                }
+            }
+            turn += image.rows().max(image.columns()) as u32;
+        }
+        counted
     }
 
     fn sampler(&self, choice: u32) -> Sampler {

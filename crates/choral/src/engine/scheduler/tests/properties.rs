@@ -34,19 +34,50 @@ fn any_spec() -> impl Strategy<Value = Spec> {
         flag(20),
         flag(10),
         (0..3_u64, 0..4_u64),
+        any_images(),
     )
         .prop_map(
-            |(prompt, n, max_new, min_tokens, prompt_logits, diagnostics, (seed, mix))| Spec {
-                prompt,
-                n,
-                max_new,
-                min_tokens: min_tokens.min(max_new),
-                prompt_logits,
-                diagnostics,
-                seed,
-                mix,
+            |(prompt, n, max_new, min_tokens, prompt_logits, diagnostics, (seed, mix), images)| {
+                let (prompt, images) = fit(prompt, images);
+                Spec {
+                    images,
+                    prompt,
+                    n,
+                    max_new,
+                    min_tokens: min_tokens.min(max_new),
+                    prompt_logits,
+                    diagnostics,
+                    seed,
+                    mix,
+                }
             },
         )
+}
+
+/// Tokens before each picture, and which it is. Mostly none.
+fn any_images() -> impl Strategy<Value = Vec<(usize, u32)>> {
+    prop_oneof![
+        2 => Just(Vec::new()),
+        1 => prop::collection::vec((0..12_usize, 0..3_u32), 1..4),
+    ]
+}
+
+/// Where those pictures begin, as many as a prompt has room for; and the prompt with
+/// placeholders there, which have no say in what is computed.
+fn fit(mut prompt: Vec<u32>, images: Vec<(usize, u32)>) -> (Vec<u32>, Vec<(usize, u32)>) {
+    let pictures = pictures();
+    let mut end = 0;
+    let mut starts = Vec::new();
+    for (before, number) in images {
+        let start = end + before;
+        end = start + pictures[number as usize].num_tokens();
+        if end > prompt.len() {
+            break;
+        }
+        prompt[start..end].fill(1);
+        starts.push((start, number));
+    }
+    (prompt, starts)
 }
 
 fn any_op() -> impl Strategy<Value = Op> {

@@ -361,3 +361,40 @@ fn smollm3_has_windows_where_it_does_not_rotate_or_as_layer_types_say() {
     own["layer_types"] = json!([full, sliding, full, full, full, full, full, full]);
     assert_eq!(windows(own), [None, w, None, None, None, None, None, None]);
 }
+
+#[test]
+fn a_model_that_sees_has_settings_in_an_object_and_positions_of_three_numbers() {
+    const CLASS: &str = "Glm4vForConditionalGeneration";
+    let text = |sections: Value| {
+        with(&json!({
+            "partial_rotary_factor": 0.5,
+            "rope_scaling": {"type": "default", "mrope_section": sections},
+        }))
+    };
+    let own = text(json!([1, 1, 2]));
+    let nested = read(
+        CLASS,
+        &json!({"text_config": own, "tie_word_embeddings": true}),
+    );
+    assert_eq!(nested.ropes[0].sections, Some([1, 1, 2]));
+    assert_eq!(nested.ropes[0].dim, 8);
+    assert!(nested.tied_embeddings && nested.takes_images());
+    // Its first files had no such object.
+    let flat = read(CLASS, &own);
+    assert_eq!(flat.ropes, nested.ropes);
+    assert!(!flat.tied_embeddings);
+    for (sections, expected) in [
+        (json!([1, 1, 1]), "expected a sum of 4"),
+        (json!([1, 3]), "expected three numbers"),
+        (json!([1, 1, 1, 1]), "expected three numbers"),
+        (json!([usize::MAX, 2, 3]), "expected a sum of 4"),
+    ] {
+        let error = try_read(CLASS, &json!({"text_config": text(sections)}), &[]);
+        let error = error.expect_err("refused").to_string();
+        assert!(
+            error.contains("mrope_section") && error.contains(expected),
+            "{error}"
+        );
+    }
+    assert!(!read("Glm4ForCausalLM", &with(&json!({}))).takes_images());
+}

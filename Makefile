@@ -1,0 +1,46 @@
+# Pictures compared in pairs, by the names that image-pair tools document; for all else
+# see the justfile, or `choral help`.
+#
+#   make precompute INPUT=photos OUTPUT=my_embeddings BATCH=8
+#   make generate EMBEDS=my_embeddings A=0 B=1 TOKENS=100
+#   make batch-generate EMBEDS=my_embeddings BATCH=64 TOKENS=50
+#   make batch-generate EMBEDS=my_embeddings PAIRS=pairs.txt
+#   make batch-single EMBEDS=my_embeddings INDICES=indices.txt
+#
+# WEIGHTS=MODEL names a model; without it the small one that ships is used. OUT=FILE writes
+# answers as JSON lines, PROMPT=TEXT asks something else, and variables of the environment
+# (GLM_SEED=42, GLM_DO_SAMPLE=0, ...) count as they do without make.
+
+.PHONY: help build precompute generate batch-generate batch-single describe report demo-images
+
+# What is not said stays unsaid, so that the environment can say it.
+CHORAL ?= cargo run --release --quiet --
+option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(2))')
+common = $(call option,--model,$(WEIGHTS)) $(call option,--embeds,$(EMBEDS)) \
+	$(call option,--max-tokens,$(TOKENS)) $(call option,--prompt,$(PROMPT)) \
+	$(call option,--seed,$(SEED)) $(call option,--output,$(OUT))
+
+help:
+	@sed -n '4,12s/^# \{0,1\}//p' Makefile
+
+build:
+	cargo build --release
+
+precompute:
+	$(CHORAL) images precompute $(if $(INPUT),'$(INPUT)') $(call option,--output,$(OUTPUT)) \
+		$(call option,--batch-size,$(BATCH)) $(call option,--image-size,$(SIZE)) \
+		$(call option,--model,$(WEIGHTS))
+
+generate:
+	$(CHORAL) images pairs $(call option,-a,$(A)) $(call option,-b,$(B)) $(common)
+
+batch-generate:
+	GLM_BATCH_GENERATE=1 $(CHORAL) images pairs $(call option,--pairs,$(PAIRS)) \
+		$(call option,--batch-size,$(BATCH)) $(common)
+
+batch-single describe:
+	$(CHORAL) images describe $(call option,--indices,$(INDICES)) \
+		$(call option,--batch-size,$(BATCH)) $(common)
+
+report:
+	$(CHORAL) images report '$(or $(RESULTS),results.jsonl)' $(call option,--output,$(OUT))

@@ -1,0 +1,53 @@
+//! The model that looks at pictures.
+
+use crate::args::ModelArgs;
+use anyhow::{Context as _, Result};
+use choral::model::{ModelFile, Numeric, fingerprint};
+use choral::vision::store::StoreModel;
+use choral::{Engine, EngineBuilder};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// An engine's builder with everything that was given; without a model, one for the small
+/// one that ships, and that is said.
+pub(super) fn builder(args: &ModelArgs, is_quiet: bool) -> Result<EngineBuilder> {
+    let builder = args.builder()?;
+    if !args.choice.is_default() {
+        return Ok(builder);
+    }
+    if !is_quiet {
+        tell("no model was named (-m): the small one that ships looks at the pictures");
+    }
+    Ok(builder.model(shipped()?))
+}
+
+/// The small model that ships.
+fn shipped() -> Result<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/choral-demo-vision");
+    path.canonicalize()
+        .context("the small model that ships is not here: name one with --model")
+}
+
+/// What a store says of the model that made it.
+pub(super) fn described(file: &ModelFile, numeric: Numeric) -> Result<StoreModel> {
+    let path = file.path();
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    Ok(StoreModel {
+        name: name.to_string_lossy().into_owned(),
+        fingerprint: fingerprint(file)?,
+        numeric: numeric.name().to_owned(),
+    })
+}
+
+/// Numbers of a token of the model.
+pub(super) fn hidden_size(engine: &Engine) -> Result<usize> {
+    let images = engine.images();
+    let images =
+        images.context("the model reads text only, expected one that looks at pictures")?;
+    Ok(images.hidden_size)
+}
+
+pub(super) fn tell(message: &str) {
+    // A closed standard error has nobody to tell.
+    let _ = writeln!(io::stderr(), "choral: {message}");
+}

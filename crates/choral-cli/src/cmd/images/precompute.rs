@@ -1,0 +1,300 @@
+//! `choral images precompute`: a folder of pictures to a store of embeddings.
+
+use super::model::{builder, described, tell};
+use super::{image_size, parse_image_size};
+use crate::args::ModelArgs;
+use crate::args::model::parse_count;
+use crate::interrupt::Interrupt;
+use crate::message::Usage;
+use crate::output::progress::duration;
+use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
+use anyhow::{Context as _, Result};
+use choral::vision::encode::encode_files;
+use choral::vision::image::{Found, ImageProcessor, ImageSize, find};
+use choral::vision::store::{Preprocessing, Sidecar, StoreWriter};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Where failures are listed, in the folder of the store.
+const ERRORS: &str = "errors.jsonl";
+
+/// Most failures that are told one by one.
+const MAX_TOLD: usize = 20;
+
+/// Pictures that are encoded together where nobody says.
+const DEFAULT_BATCH: usize = 8;
+
+/// Time between two lines, where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Encode all pictures of a folder, and keep what comes of it
+///
+/// JPEG, PNG, WebP, GIF, BMP and TIFF files, by their content, of the folder and all
+/// below, in the order of their paths. The output has embeddings.bin (f16, images x
+/// tokens x width), filenames.txt (a path a line) and embeddings.json (what they are).
+/// The same command goes on where it was ended, and adds pictures that came since.
+#[derive(Debug, clap::Args)]
+#[command(after_help = NOTES)]
+pub(super) struct Args {
+    /// Folder of pictures
+    #[arg(value_name = "INPUT_DIR", default_value = ".")]
+    input: PathBuf,
+    /// Folder for the embeddings
+    #[arg(short, long, value_name = "OUT_DIR", default_value = "embeddings_out")]
+    output: PathBuf,
+    /// Pixels along a side of the square that every picture is fitted into, on black
+    /// [default: 448, or the most that the model takes]
+    #[arg(long, value_name = "N", value_parser = parse_image_size)]
+    image_size: Option<ImageSize>,
+    /// Pictures that are encoded together [default: 8]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    batch_size: Option<usize>,
+    /// Begin anew, whatever the output has
+    #[arg(long)]
+    overwrite: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub(super) fn run(mut args: Args) -> Result<ExitCode> {
+    args.model.choice.quiet = args.quiet;
+    let interrupt = Interrupt::install()?;
+    if args.image_size == Some(ImageSize::Dynamic) {
+        let message = "--image-size is dynamic, expected a number: all rows of a store are of one \
+                       shape";
+        return Err(Usage::new(message).into());
+    }
+    let found = find(&args.input).with_context(|| args.input.display().to_string())?;
+    let images = without_outputs(&found, &args.output);
+    let builder = builder(&args.model, args.quiet)?;
+    let file = builder.open()?;
+    let encoder = builder.build_image_encoder()?;
+    let geometry = encoder.geometry();
+    let size = image_size(args.image_size, geometry);
+    let processor = ImageProcessor::new(geometry.clone(), size)?;
+    let grid = size.fixed_grid(geometry).context("a fixed size")?;
+    let sidecar = Sidecar::new(
+        grid,
+        encoder.token_width(),
+        described(&file, encoder.numeric())?,
+        Preprocessing::new(geometry, size),
+    );
+    // Only its fingerprint was wanted.
+    drop(file);
+    let opened = StoreWriter::open(&args.output, sidecar, args.overwrite);
+    let mut store = opened.context(if args.overwrite {
+        "nothing was encoded"
+    } else {
+        "nothing was encoded (--overwrite begins anew)"
+    })?;
+    let mut changed = 0;
+    let todo: Vec<PathBuf> = images
+        .iter()
+        .filter(|path| {
+            let is_there = store.has(path);
+            changed += usize::from(is_there && store.is_newer(path));
+            !is_there
+        })
+        .cloned()
+        .collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let guard = {
+        let stop = Arc::clone(&stop);
+        interrupt.during(move || stop.store(true, Ordering::Relaxed))
+    };
+    let num_found = store.num_found();
+    let mut progress = Progress::new(todo.len(), args.quiet);
+    let mut failed: Vec<(PathBuf, String)> = found
+        .unread
+        .iter()
+        .map(|(path, error)| (path.clone(), format!("cannot be read: {error}")))
+        .collect();
+    let mut num_encoded = 0;
+    let encode = |images: &[_]| encoder.encode(images);
+    for batch in todo.chunks(args.batch_size.unwrap_or(DEFAULT_BATCH)) {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        for (path, result) in batch.iter().zip(encode_files(batch, &processor, &encode)) {
+            match result {
+                Ok(embedding) => match store.push(path, &embedding) {
+                    Ok(()) => num_encoded += 1,
+                    Err(error @ choral::vision::store::StoreError::Name { .. }) => {
+                        failed.push((path.clone(), error.to_string()));
+                    }
+                    Err(error) => return Err(error).context(GOES_ON),
+                },
+                // The path is said beside it.
+                Err(error) => {
+                    let prefix = format!("{}: ", path.display());
+                    let message = error.to_string();
+                    let message = message.strip_prefix(&prefix).unwrap_or(&message);
+                    failed.push((path.clone(), message.to_owned()));
+                }
+            }
+            progress.step(failed.len());
+        }
+    }
+    drop(guard);
+    progress.end();
+    let is_stopped = stop.load(Ordering::Relaxed) && num_encoded + failed.len() < todo.len();
+    let num_images = if is_stopped {
+        store.commit().context(GOES_ON)?;
+        store.len()
+    } else {
+        store.finish().context(GOES_ON)?
+    };
+    write_errors(&args.output.join(ERRORS), &failed)?;
+    args.report(&found, &failed);
+    if changed > 0 {
+        tell(&format!(
+            "{changed} files were changed since they were encoded, and are not encoded again: \
+             --overwrite does that, with all"
+        ));
+    }
+    if !args.quiet {
+        tell(&format!(
+            "{num_encoded} pictures were encoded, {num_found} had been before, {} failed; `{}` has \
+             {num_images}, of {} x {} tokens each",
+            failed.len(),
+            args.output.display(),
+            grid[0],
+            grid[1],
+        ));
+    }
+    if is_stopped {
+        tell("interrupted: what is encoded is kept, and the same command goes on");
+        return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
+    Ok(if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_SOME_FAILED)
+    })
+}
+
+const GOES_ON: &str = "what is encoded is kept, and the same command goes on";
+
+impl Args {
+    fn report(&self, found: &Found, failed: &[(PathBuf, String)]) {
+        for (path, error) in failed.iter().take(MAX_TOLD) {
+            tell(&format!("{}: {error}", path.display()));
+        }
+        if let Some(more @ 1..) = failed.len().checked_sub(MAX_TOLD) {
+            tell(&format!("and {more} more"));
+        }
+        if !failed.is_empty() {
+            let list = self.output.join(ERRORS);
+            tell(&format!("failures are listed in `{}`", list.display()));
+        }
+        if found.num_others > 0 && !self.quiet {
+            tell(&format!(
+                "{} files are no pictures, and were passed over",
+                found.num_others
+            ));
+        }
+    }
+}
+
+/// The pictures that were found, but not those below the output: reports put some there.
+fn without_outputs(found: &Found, output: &Path) -> Vec<PathBuf> {
+    let output = fs::canonicalize(output).ok();
+    let is_input = |path: &&PathBuf| {
+        let (Some(output), Ok(real)) = (&output, fs::canonicalize(path)) else {
+            return true;
+        };
+        !real.starts_with(output)
+    };
+    found.images.iter().filter(is_input).cloned().collect()
+}
+
+/// Lists what failed; without a failure there is no list.
+fn write_errors(path: &Path, failed: &[(PathBuf, String)]) -> Result<()> {
+    let write = || -> io::Result<()> {
+        if failed.is_empty() {
+            return match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        let mut lines = String::new();
+        for (file, error) in failed {
+            let line = json!({"file": file.to_string_lossy(), "error": error});
+            lines.push_str(&line.to_string());
+            lines.push('\n');
+        }
+        fs::write(path, lines)
+    };
+    write().with_context(|| path.display().to_string())
+}
+
+/// How far it is: a bar on a terminal, now and then a line elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+    is_quiet: bool,
+    num_done: usize,
+    num_all: usize,
+    started: Instant,
+    told: Instant,
+}
+
+impl Progress {
+    fn new(num_all: usize, is_quiet: bool) -> Self {
+        let bar = (!is_quiet && io::stderr().is_terminal()).then(|| {
+            let style = "[{bar:20}] {pos}/{len} pictures, {per_sec}, {eta} left{msg}";
+            let style = ProgressStyle::with_template(style).expect("the template is right");
+            let bar = ProgressBar::new(num_all as u64);
+            bar.set_style(style.progress_chars("=> "));
+            bar
+        });
+        let now = Instant::now();
+        Self {
+            bar,
+            is_quiet,
+            num_done: 0,
+            num_all,
+            started: now,
+            told: now,
+        }
+    }
+
+    fn step(&mut self, num_failed: usize) {
+        self.num_done += 1;
+        let failed = match num_failed {
+            0 => String::new(),
+            failed => format!(", {failed} failed"),
+        };
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.num_done as u64);
+            bar.set_message(failed);
+        } else if !self.is_quiet && self.told.elapsed() >= LINE_INTERVAL {
+            self.told = Instant::now();
+            let rate = self.num_done as f64 / self.started.elapsed().as_secs_f64();
+            let left = (self.num_all - self.num_done) as f64 / rate;
+            // A closed standard error has nobody to tell.
+            let _ = writeln!(
+                io::stderr(),
+                "{}/{} pictures, {rate:.1} a second, {} left{failed}",
+                self.num_done,
+                self.num_all,
+                duration(left)
+            );
+        }
+    }
+
+    fn end(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

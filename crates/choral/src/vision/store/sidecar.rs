@@ -1,0 +1,207 @@
+//! What a store says about itself.
+
+use super::{SIDECAR, StoreError, VALUE_BYTES};
+use crate::vision::ImageGeometry;
+use crate::vision::image::ImageSize;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+/// Longest sidecar that is read.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The version of the format.
+const VERSION: u32 = 1;
+
+/// The only type of number.
+const DTYPE: &str = "float16";
+
+/// `embeddings.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sidecar {
+    /// The version of the format.
+    #[serde(rename = "choral_embeddings")]
+    pub version: u32,
+    /// The type of a number.
+    pub dtype: String,
+    /// Images, tokens of each, numbers of each token.
+    pub shape: [usize; 3],
+    /// Tokens of an image in height and in width.
+    pub grid: [usize; 2],
+    /// Whether the other files have these images and nothing more.
+    pub complete: bool,
+    /// What made the numbers.
+    pub model: StoreModel,
+    /// What was made of the pictures first.
+    pub preprocessing: Preprocessing,
+}
+
+/// What made the numbers of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreModel {
+    /// The name of its file or folder.
+    pub name: String,
+    /// [`fingerprint`](crate::model::fingerprint) of it.
+    pub fingerprint: String,
+    /// The arithmetic.
+    pub numeric: String,
+}
+
+/// What was made of the pictures of a store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// How they were sized.
+    pub image_size: ImageSize,
+    /// Pixels along a side of a patch.
+    pub patch_size: usize,
+    /// Patches along a side of a token.
+    pub merge_size: usize,
+    /// Frames of a patch.
+    pub temporal_patch_size: usize,
+    /// Subtracted from each colour, which is in 0..=1.
+    pub mean: [f32; 3],
+    /// Divides it then.
+    pub std: [f32; 3],
+}
+
+impl Preprocessing {
+    /// What a processor of that geometry and size does.
+    pub fn new(geometry: &ImageGeometry, image_size: ImageSize) -> Self {
+        Self {
+            image_size,
+            patch_size: geometry.patch_size,
+            merge_size: geometry.merge_size,
+            temporal_patch_size: geometry.temporal_patch_size,
+            mean: geometry.mean,
+            std: geometry.std,
+        }
+    }
+}
+
+impl Sidecar {
+    /// A store without images, of a model whose tokens are `hidden` numbers wide.
+    pub fn new(
+        grid: [usize; 2],
+        hidden: usize,
+        model: StoreModel,
+        preprocessing: Preprocessing,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            dtype: DTYPE.to_owned(),
+            shape: [0, grid[0] * grid[1], hidden],
+            grid,
+            complete: false,
+            model,
+            preprocessing,
+        }
+    }
+
+    /// Images.
+    pub fn num_images(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// Bytes of an image's numbers.
+    pub(super) fn row_bytes(&self) -> u64 {
+        let [_, tokens, hidden] = self.shape;
+        (tokens as u64)
+            .saturating_mul(hidden as u64)
+            .saturating_mul(VALUE_BYTES)
+    }
+
+    /// Bytes of all numbers.
+    pub(super) fn bytes(&self) -> u64 {
+        self.row_bytes().saturating_mul(self.num_images() as u64)
+    }
+
+    /// The sidecar of the store `folder`, if there is one.
+    pub(super) fn read(folder: &Path) -> Result<Option<Self>, StoreError> {
+        let path = folder.join(SIDECAR);
+        let wrong = |reason: String| StoreError::Sidecar {
+            path: path.clone(),
+            reason,
+        };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io(path)(error)),
+        };
+        let mut bytes = Vec::new();
+        let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
+        if read.map_err(StoreError::io(&path))? as u64 > MAX_BYTES {
+            return Err(wrong(format!("has more than {MAX_BYTES} bytes")));
+        }
+        let found: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| wrong(format!("is no description of embeddings: {error}")))?;
+        let [_, tokens, hidden] = found.shape;
+        let [rows, columns] = found.grid;
+        if found.version != VERSION || found.dtype != DTYPE {
+            return Err(wrong(format!(
+                "is version {} of numbers of type {}, expected version {VERSION} and {DTYPE}",
+                found.version, found.dtype
+            )));
+        }
+        if tokens == 0 || hidden == 0 || rows.checked_mul(columns) != Some(tokens) {
+            return Err(wrong(format!(
+                "its shape is {:?} and its grid {:?}, expected a grid of as many tokens, at least \
+                 one, and a width",
+                found.shape, found.grid
+            )));
+        }
+        Ok(Some(found))
+    }
+
+    /// Replaces the sidecar of the store `folder`, so that there is always a whole one.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), StoreError> {
+        let path = folder.join(SIDECAR);
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::Builder::new()
+                .prefix(".embeddings.")
+                .tempfile_in(folder)?;
+            serde_json::to_writer_pretty(&mut file, self)?;
+            file.write_all(b"\n")?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            // The new name is to survive a power cut as well.
+            #[cfg(unix)]
+            File::open(folder)?.sync_all()?;
+            Ok(())
+        };
+        write().map_err(StoreError::io(&path))
+    }
+
+    /// Refuses a store that was made in another way than this one would be.
+    pub(super) fn check_same(&self, other: &Self, folder: &Path) -> Result<(), StoreError> {
+        let differs = |what, found: String, expected: String| {
+            if found == expected {
+                return Ok(());
+            }
+            Err(StoreError::Other {
+                path: folder.to_owned(),
+                what,
+                found,
+                expected,
+            })
+        };
+        let model = |sidecar: &Self| {
+            let StoreModel {
+                name, fingerprint, ..
+            } = &sidecar.model;
+            (fingerprint.clone(), format!("`{name}` ({fingerprint})"))
+        };
+        let ((print, name), (other_print, other_name)) = (model(self), model(other));
+        if print != other_print {
+            return differs("model", name, other_name);
+        }
+        let numeric = |sidecar: &Self| sidecar.model.numeric.clone();
+        differs("numeric", numeric(self), numeric(other))?;
+        let size = |sidecar: &Self| format!("{:?}", sidecar.preprocessing.image_size);
+        differs("image size", size(self), size(other))?;
+        let shape = |sidecar: &Self| format!("{:?} x {}", sidecar.grid, sidecar.shape[2]);
+        differs("shape of embeddings", shape(self), shape(other))?;
+        let rest = |sidecar: &Self| format!("{:?}", sidecar.preprocessing);
+        differs("preparation of pictures", rest(self), rest(other))
+    }
+}

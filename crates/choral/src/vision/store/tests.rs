@@ -1,0 +1,352 @@
+use super::*;
+use crate::vision::image::ImageSize;
+use crate::vision::{ImageEmbedding, ImageGeometry};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const HIDDEN: usize = 8;
+
+fn sidecar() -> Sidecar {
+    let geometry = ImageGeometry {
+        channels: 3,
+        patch_size: 14,
+        temporal_patch_size: 2,
+        merge_size: 2,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+        min_area: 1,
+        max_area: 1 << 30,
+    };
+    let model = StoreModel {
+        name: "a model".to_owned(),
+        fingerprint: "0123".to_owned(),
+        numeric: "bf16".to_owned(),
+    };
+    let preprocessing = Preprocessing::new(&geometry, ImageSize::Fixed(56));
+    Sidecar::new([2, 2], HIDDEN, model, preprocessing)
+}
+
+fn embedding(value: u8) -> ImageEmbedding {
+    let values = (0..4 * HIDDEN).map(|i| f32::from(value) + i as f32 / 64.0);
+    ImageEmbedding::new(2, 2, HIDDEN, values.collect()).expect("a shape that fits")
+}
+
+fn open(folder: &TempDir) -> Result<EmbeddingStore, StoreError> {
+    EmbeddingStore::open(folder.path(), HIDDEN)
+}
+
+fn refusal<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+    result.expect_err("refused").to_string()
+}
+
+/// A finished store of images 0, 1, ...
+fn store(names: &[&str]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    add(&folder, 0, names).finish().expect("written");
+    folder
+}
+
+fn add(folder: &TempDir, first: u8, names: &[&str]) -> StoreWriter {
+    let mut writer = StoreWriter::open(folder.path(), sidecar(), false).expect("writable");
+    for (value, name) in (first..).zip(names) {
+        let pushed = writer.push(Path::new(name), &embedding(value));
+        pushed.expect("written");
+    }
+    writer
+}
+
+fn file(folder: &TempDir, name: &str) -> PathBuf {
+    folder.path().join(name)
+}
+
+#[test]
+fn the_files_are_as_documented() {
+    let folder = store(&["a.png", "sub/b c.jpg"]);
+    let names = fs::read_to_string(file(&folder, FILENAMES)).expect("a list");
+    assert_eq!(names, "a.png\nsub/b c.jpg\n");
+    let bytes = fs::read(file(&folder, EMBEDDINGS)).expect("an array");
+    assert_eq!(bytes.len(), 2 * 4 * HIDDEN * 2);
+    // Row 1 begins with 1.0, which is 0x3C00, and goes on with 1 + 1/64.
+    assert_eq!(bytes[4 * HIDDEN * 2..][..4], [0x00, 0x3C, 0x10, 0x3C]);
+    let json = fs::read_to_string(file(&folder, SIDECAR)).expect("a sidecar");
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["shape"], serde_json::json!([2, 4, HIDDEN]));
+    assert_eq!(json["dtype"], "float16");
+    assert_eq!(json["complete"], true);
+    assert_eq!(json["preprocessing"]["image_size"]["fixed"], 56);
+}
+
+#[test]
+fn what_is_read_is_what_was_written() {
+    let folder = store(&["a", "b", "c"]);
+    let store = open(&folder).expect("a store");
+    assert_eq!(store.names(), ["a", "b", "c"]);
+    assert_eq!(store.grid(), [2, 2]);
+    assert!(store.is_complete());
+    for value in 0..3 {
+        let found = store.embedding(usize::from(value)).expect("a row");
+        assert_eq!(found, embedding(value).rounded_to_f16());
+    }
+    let error = refusal(store.embedding(3));
+    assert_eq!(error, "there is no image 3: the store has 3, from 0");
+    store.check_model("a model", "0123").expect("the same");
+    let other = refusal(store.check_model("other", "4567"));
+    assert!(other.contains("another model: it has `a model` (0123), expected `other` (4567)"));
+}
+
+#[test]
+fn images_are_added_after_those_that_are_there() {
+    let folder = store(&["a", "b"]);
+    let writer = add(&folder, 2, &["c"]);
+    assert_eq!((writer.num_found(), writer.len()), (2, 3));
+    assert!(writer.has(Path::new("a")) && !writer.has(Path::new("d")));
+    assert_eq!(writer.finish().expect("written"), 3);
+    let grown = open(&folder).expect("a store");
+    assert_eq!(grown.names(), ["a", "b", "c"]);
+    for value in 0..3 {
+        let found = grown.embedding(usize::from(value)).expect("a row");
+        assert_eq!(found, embedding(value).rounded_to_f16());
+    }
+    // The same as in one go, byte for byte.
+    let once = store(&["a", "b", "c"]);
+    for name in [EMBEDDINGS, FILENAMES, SIDECAR] {
+        let read = |folder: &TempDir| fs::read(file(folder, name)).expect("a file");
+        assert_eq!(read(&folder), read(&once), "{name}");
+    }
+}
+
+#[test]
+fn a_writer_that_is_gone_leaves_what_it_committed() {
+    let folder = store(&["a"]);
+    let mut writer = add(&folder, 1, &["b"]);
+    writer.commit().expect("written");
+    writer.push(Path::new("c"), &embedding(2)).expect("written");
+    // As after a kill: `c` is in the files, and nobody has said so.
+    drop(writer);
+    let names = fs::read_to_string(file(&folder, FILENAMES)).expect("a list");
+    assert_eq!(names, "a\nb\nc\n");
+    let half = open(&folder).expect("a store");
+    assert!(!half.is_complete());
+    assert_eq!(half.names(), ["a", "b"]);
+    assert_eq!(
+        half.embedding(1).expect("a row"),
+        embedding(1).rounded_to_f16()
+    );
+    assert!(half.embedding(2).is_err());
+    // Even if what was not committed is torn.
+    fs::OpenOptions::new()
+        .write(true)
+        .open(file(&folder, EMBEDDINGS))
+        .and_then(|file| file.set_len(2 * 64 + 7))
+        .expect("cut");
+    fs::write(file(&folder, FILENAMES), "a\nb\n\u{fffd}").expect("written");
+    let writer = add(&folder, 2, &["c", "d"]);
+    assert_eq!(writer.num_found(), 2);
+    writer.finish().expect("written");
+    let whole = open(&folder).expect("a store");
+    assert_eq!(whole.names(), ["a", "b", "c", "d"]);
+    assert_eq!(
+        whole.embedding(3).expect("a row"),
+        embedding(3).rounded_to_f16()
+    );
+}
+
+#[test]
+fn killed_anywhere_a_store_is_right() {
+    // Each state of the files that a kill can leave while `c` is added to `a` and `b`.
+    let before = store(&["a", "b"]);
+    let after = store(&["a", "b", "c"]);
+    let read = |folder: &TempDir, name: &str| fs::read(file(folder, name)).expect("a file");
+    let mut unfinished = sidecar();
+    unfinished.shape[0] = 2;
+    for rows in (2 * 64..=3 * 64).step_by(16) {
+        for names in 4..=6 {
+            let folder = tempfile::tempdir().expect("a folder");
+            unfinished.write(folder.path()).expect("written");
+            let write = |name: &str, length: usize| {
+                fs::write(file(&folder, name), &read(&after, name)[..length]).expect("written");
+            };
+            write(EMBEDDINGS, rows);
+            write(FILENAMES, names);
+            let found = open(&folder).expect("a store");
+            assert_eq!(found.names(), ["a", "b"]);
+            add(&folder, 2, &["c"]).finish().expect("written");
+            for name in [EMBEDDINGS, FILENAMES, SIDECAR] {
+                assert_eq!(
+                    read(&folder, name),
+                    read(&after, name),
+                    "{name} {rows} {names}"
+                );
+            }
+        }
+    }
+    drop(before);
+}
+
+#[test]
+fn a_store_of_another_tool_is_taken_by_its_size() {
+    let folder = store(&["a", "b"]);
+    fs::remove_file(file(&folder, SIDECAR)).expect("removed");
+    fs::write(file(&folder, FILENAMES), "a\r\nb").expect("written");
+    let found = open(&folder).expect("a store");
+    assert_eq!(
+        (found.names(), found.grid()),
+        (&["a".to_owned(), "b".to_owned()][..], [2, 2])
+    );
+    assert_eq!(
+        found.embedding(1).expect("a row"),
+        embedding(1).rounded_to_f16()
+    );
+    found.check_model("any", "model").expect("nobody knows");
+    let error = refusal(EmbeddingStore::open(folder.path(), 3));
+    assert!(
+        error
+            .ends_with("has 128 bytes, which 2 images whose tokens are 3 numbers wide cannot have")
+    );
+    let error = refusal(StoreWriter::open(folder.path(), sidecar(), false));
+    assert!(
+        error.contains("has embeddings without an embeddings.json"),
+        "{error}"
+    );
+    let writer = StoreWriter::open(folder.path(), sidecar(), true).expect("told to");
+    assert_eq!(writer.len(), 0);
+}
+
+#[test]
+fn files_that_do_not_agree_are_refused() {
+    let check = |spoil: &dyn Fn(&TempDir), message: &str| {
+        let folder = store(&["a", "b"]);
+        spoil(&folder);
+        let error = refusal(open(&folder));
+        assert!(error.contains(message), "{error}");
+        assert!(EmbeddingStore::check(folder.path()).is_err(), "{message}");
+        let written = StoreWriter::open(folder.path(), sidecar(), false);
+        let added = written.map(|writer| writer.len());
+        assert!(added.is_err(), "{message}: {added:?}");
+    };
+    let cut = |folder: &TempDir, length: u64| {
+        let options = fs::OpenOptions::new()
+            .write(true)
+            .open(file(folder, EMBEDDINGS));
+        options.and_then(|file| file.set_len(length)).expect("cut");
+    };
+    check(
+        &|folder| cut(folder, 100),
+        "has 100 bytes, expected 128 for 2 images of 4 tokens, 8 numbers each",
+    );
+    check(&|folder| cut(folder, 129), "has 129 bytes, expected 128");
+    check(&|folder| cut(folder, 0), "has 0 bytes");
+    let names = |text: &'static str| {
+        move |folder: &TempDir| fs::write(file(folder, FILENAMES), text).expect("written")
+    };
+    check(&names("a\n"), "has 1 names, expected 2");
+    check(&names("a\nb\nc\n"), "has 3 names, expected 2");
+    let side = |text: &'static str| {
+        move |folder: &TempDir| fs::write(file(folder, SIDECAR), text).expect("written")
+    };
+    check(&side("{"), "is no description of embeddings");
+    check(&side("[]"), "is no description of embeddings");
+    let json = |key: &'static str, value: serde_json::Value| {
+        move |folder: &TempDir| {
+            let text = fs::read(file(folder, SIDECAR)).expect("a sidecar");
+            let mut json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+            json[key] = value.clone();
+            fs::write(file(folder, SIDECAR), json.to_string()).expect("written");
+        }
+    };
+    check(&json("dtype", "float32".into()), "type float32");
+    check(&json("choral_embeddings", 2.into()), "is version 2");
+    check(&json("grid", serde_json::json!([3, 2])), "its grid [3, 2]");
+    check(
+        &json("grid", serde_json::json!([u64::MAX, 2])),
+        "its shape is",
+    );
+    check(
+        &json("shape", serde_json::json!([u64::MAX, 4, 8])),
+        "has 128 bytes, expected 18446744073709551615",
+    );
+}
+
+#[test]
+fn embeddings_made_in_another_way_are_not_mixed() {
+    let folder = store(&["a"]);
+    let refused = |change: &dyn Fn(&mut Sidecar)| {
+        let mut other = sidecar();
+        change(&mut other);
+        refusal(StoreWriter::open(folder.path(), other, false))
+    };
+    let error = refused(&|other| other.model.fingerprint = "4567".to_owned());
+    assert!(error.contains("another model: it has `a model` (0123), expected `a model` (4567)"));
+    let error = refused(&|other| other.model.numeric = "f32".to_owned());
+    assert!(
+        error.contains("another numeric: it has bf16, expected f32"),
+        "{error}"
+    );
+    let error = refused(&|other| other.preprocessing.image_size = ImageSize::Fixed(112));
+    assert!(error.contains("another image size"), "{error}");
+    let error = refused(&|other| other.preprocessing.mean[0] = 0.25);
+    assert!(error.contains("another preparation"), "{error}");
+    let error = refusal(EmbeddingStore::open(folder.path(), 16));
+    assert!(error.contains("expected tokens of 16 numbers"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_listed_or_does_not_fit_is_refused() {
+    let folder = store(&["a"]);
+    let mut writer = add(&folder, 1, &[]);
+    let error = refusal(writer.push(Path::new("a\nb"), &embedding(1)));
+    assert!(error.contains(r"`a\nb` cannot be listed"), "{error}");
+    let wide = ImageEmbedding::new(1, 1, HIDDEN, vec![0.0; HIDDEN]).expect("a shape");
+    let error = refusal(writer.push(Path::new("b"), &wide));
+    assert_eq!(
+        error,
+        "`b` has [1, 1, 8] tokens and width, expected [2, 2, 8]"
+    );
+    // Nothing was added, and nothing is unfinished.
+    drop(writer);
+    assert!(open(&folder).expect("a store").is_complete());
+}
+
+#[test]
+fn there_is_one_writer_at_a_time() {
+    let folder = store(&["a"]);
+    let first = add(&folder, 1, &[]);
+    let error = refusal(StoreWriter::open(folder.path(), sidecar(), false));
+    assert!(error.starts_with("another run writes to"), "{error}");
+    drop(first);
+    add(&folder, 1, &["b"]).finish().expect("free again");
+}
+
+#[test]
+fn an_image_is_known_by_its_file_and_not_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = folder.path().join("a.png");
+    fs::write(&image, "").expect("written");
+    let out = store(&[]);
+    let mut writer = add(&out, 0, &[]);
+    writer.push(&image, &embedding(0)).expect("written");
+    assert!(writer.has(&folder.path().join("./a.png")));
+    writer.finish().expect("written");
+    let later = std::time::SystemTime::now() + std::time::Duration::from_mins(1);
+    let writer = add(&out, 1, &[]);
+    assert!(!writer.is_newer(&image));
+    let touched = fs::File::options().write(true).open(&image);
+    touched
+        .and_then(|file| file.set_modified(later))
+        .expect("touched");
+    assert!(writer.is_newer(&image));
+}
+
+#[test]
+fn an_empty_store_is_one() {
+    let folder = store(&[]);
+    let empty = open(&folder).expect("a store");
+    assert!(empty.is_empty() && empty.is_complete());
+    assert!(empty.embedding(0).is_err());
+    let nothing = tempfile::tempdir().expect("a folder");
+    EmbeddingStore::check(folder.path()).expect("a store");
+    assert!(EmbeddingStore::check(nothing.path()).is_err());
+    let error = refusal(open(&nothing));
+    assert!(error.contains("it has no embeddings.bin"), "{error}");
+}
