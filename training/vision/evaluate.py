@@ -1,6 +1,6 @@
 """How often the shipped vision model is right on fresh pictures, by kind of question.
 
-    python evaluate.py --model ../../models/choral-demo-vision --questions 50
+    python evaluate.py --model ../../models/choral-demo-vision --set OUT/set
 
 Runs in an environment of its own (requirements-check.txt): pictures are written as PNG
 files, read by Hugging Face's processor, and answered greedily by its implementation of

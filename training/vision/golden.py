@@ -22,10 +22,10 @@ PROMPTS = (
     ("describe", (0,), None, "Describe the picture."),
     ("count", (3,), None, "How many shapes are there?"),
     ("text_only", (), None, "Hello, who are you?"),
-    ("pair", (0, 1), None, "Which picture has more shapes?"),
+    ("pair", (14, 15), None, "Which picture has more circles?"),
     ("colours", (4, 5), None, "Do the two pictures show the same colours?"),
-    ("compare", (2, 7), None, "Compare the two pictures."),
-    ("compare_448", (2, 7), 448, "Compare the two pictures."),
+    ("compare", (4, 7), None, "Compare the two pictures."),
+    ("compare_448", (12, 13), 448, "Compare the two pictures."),
     ("describe_336", (6,), 336, "Describe the picture."),
     ("typed", (8, 9), 448, "which image has more red things"),
 )

@@ -70,14 +70,13 @@ class Rows:
             start += marks
         return np.concatenate(parts, 1), after
 
-    def make(self, height, width, count):
+    def make(self, height, width, count, barred=0.15):
         rng = self.rng
         rows, cols = height // 28, width // 28
         head, after = self.head_positions(rows, cols)
         pairs = [sample_pair(rng) for _ in range(count)]
-        scenes = pack(
-            [s for pair in pairs for s in pair], rng, 0.15 if height == width >= 224 else 0.0
-        )
+        barred = barred if height == width >= 224 else 0.0
+        scenes = pack([s for pair in pairs for s in pair], rng, barred)
         cells = cell_labels(scenes, rows, cols)
         counts = count_labels(scenes)
         ids = np.zeros((count, TEXT), np.int32)
@@ -154,13 +153,15 @@ def head_embeddings(cfg, params, tokens, head_ids, end, begin):
     return jnp.concatenate(parts, 1)
 
 
-def answers(cfg, head_ids, end, begin, params, scenes, arrays, height, width):
-    """The loss, and which of the predicted tokens are right [batch, TEXT]."""
+def answers(cfg, head_ids, end, begin, params, pictures, ground, arrays):
+    """The loss, which of the predicted tokens are right [batch, TEXT], and of the counts.
+
+    pictures [2 * batch, height, width, 3] in 0..255; ground [2 * batch].
+    """
     count = arrays["ids"].shape[0]
-    grid = height // cfg.patch, width // cfg.patch
-    pictures = jnp.round(draw(scenes, height, width))
+    grid = pictures.shape[1] // cfg.patch, pictures.shape[2] // cfg.patch
     tokens = see(cfg, params, patches(cfg, pictures), *grid)
-    eyes, _ = eye_loss(cfg, params, tokens, arrays["cells"], scenes["ground"])
+    eyes, _ = eye_loss(cfg, params, tokens, arrays["cells"], ground)
     size = tokens.shape[1]
     tokens = tokens.reshape(count, 2, size, -1)
     x = head_embeddings(cfg, params, tokens, head_ids, end, begin)
@@ -177,7 +178,7 @@ def answers(cfg, head_ids, end, begin, params, scenes, arrays, height, width):
     hidden, middle = read(cfg, params, x, arrays["positions"], attend)
     hidden = hidden[:, head:]
     ends = middle[:, jnp.array([first - 1, head - 1])].reshape(2 * count, -1)
-    counting, counted = count_loss(cfg, params, ends, arrays["counts"], scenes["ground"])
+    counting, counted = count_loss(cfg, params, ends, arrays["counts"], ground)
     logits = hidden @ params["lm_head.weight"].T
     target = arrays["target"]
     asked = target >= 0
@@ -195,9 +196,11 @@ def train_step(
     still = {n: v for n, v in params.items() if frozen and n.startswith(STILL)}
     moving = {n: v for n, v in params.items() if n not in still}
 
+    pictures = jnp.round(draw(scenes, height, width))
+
     def loss(moving):
         every = {**moving, **still}
-        return answers(cfg, head_ids, end, begin, every, scenes, arrays, height, width)
+        return answers(cfg, head_ids, end, begin, every, pictures, scenes["ground"], arrays)
 
     (_, (value, right, counted)), grads = jax.value_and_grad(loss, has_aux=True)(moving)
     kept = {n: s for n, s in state.items() if n in still}
