@@ -6,14 +6,35 @@ use super::kind::Kind;
 use super::openai;
 use super::remote::{Remote, Shared};
 use choral::provider::{
-    BatchStatus, BatchTicket, BoxFuture, ErrorKind, GenerateError, GenerateRequest, RemoteBatch,
-    RemoteOutcome,
+    BatchLimits, BatchStatus, BatchTicket, BoxFuture, ErrorKind, GenerateError, GenerateRequest,
+    RemoteBatch, RemoteOutcome,
 };
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 impl RemoteBatch for Remote {
+    fn size(&self, request: &GenerateRequest) -> Result<usize, GenerateError> {
+        let name = self.shared.kind.name();
+        let entry = entry(&self.shared, request, 0).map_err(|error| error.with_provider(name))?;
+        Ok(match self.shared.kind {
+            // And a comma.
+            Kind::Anthropic => anthropic::batch::item(&entry).to_string().len() + 1,
+            _ => openai::batch::line(&entry).len(),
+        })
+    }
+
+    fn limits(&self) -> BatchLimits {
+        match self.shared.kind {
+            // The list has brackets and a name.
+            Kind::Anthropic => BatchLimits {
+                max_bytes: anthropic::batch::LIMITS.max_bytes - 100,
+                ..anthropic::batch::LIMITS
+            },
+            _ => openai::batch::LIMITS,
+        }
+    }
+
     fn submit(
         &self,
         requests: Vec<GenerateRequest>,
@@ -151,8 +172,12 @@ fn entries(shared: &Shared, requests: Vec<GenerateRequest>) -> Result<Vec<Entry>
 fn entry(shared: &Shared, request: &GenerateRequest, index: usize) -> Result<Entry, GenerateError> {
     let name = shared.kind.name();
     shared.capabilities.check(name, request)?;
+    let id = request.id.clone().unwrap_or_else(|| index.to_string());
+    if shared.kind == Kind::Anthropic {
+        anthropic::batch::check_id(&id)?;
+    }
     Ok(Entry {
-        id: request.id.clone().unwrap_or_else(|| index.to_string()),
+        id,
         path: shared.protocol.path(request),
         body: shared.protocol.body(&shared.model, request, false)?,
     })

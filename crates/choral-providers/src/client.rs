@@ -16,6 +16,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Response, StatusCode};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -48,6 +49,8 @@ pub struct NetworkOptions {
     pub rate_limits: RateLimits,
     /// Whether the proxies that the environment names are used.
     pub use_proxies: bool,
+    /// A file in PEM with authorities that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for NetworkOptions {
@@ -63,6 +66,7 @@ impl Default for NetworkOptions {
             retry: RetryPolicy::default(),
             rate_limits: RateLimits::default(),
             use_proxies: true,
+            ca_file: None,
         }
     }
 }
@@ -118,8 +122,9 @@ impl Client {
         let config = |problem: String| {
             GenerateError::new(ErrorKind::Config, problem).with_provider(provider)
         };
+        let tls = tls::config(options.ca_file.as_deref()).map_err(config)?;
         let mut http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::config().map_err(config)?)
+            .tls_backend_preconfigured(tls)
             .default_headers(headers)
             .user_agent(concat!("choral/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(options.connect_timeout)
@@ -445,6 +450,9 @@ fn failed(error: reqwest::Error, deadline: &Deadline) -> GenerateError {
         };
         let message = format!("{what} ({:?} allowed in all)", deadline.allowed);
         return GenerateError::new(ErrorKind::Timeout, message);
+    }
+    if let Some(error) = tls::refusal(&error) {
+        return error;
     }
     let kind = if error.is_builder() {
         ErrorKind::Config

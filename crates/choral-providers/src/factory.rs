@@ -11,7 +11,7 @@ use choral::provider::{ErrorKind, GenerateError, LocalProvider, Provider};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,6 +185,14 @@ impl Builder {
     #[must_use]
     pub fn rate_limits(mut self, limits: RateLimits) -> Self {
         self.network.rate_limits = limits;
+        self
+    }
+
+    /// A file in PEM with authorities that are trusted beside the system's, or those of
+    /// `SSL_CERT_FILE`: a company's own.
+    #[must_use]
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.network.ca_file = Some(path.into());
         self
     }
 

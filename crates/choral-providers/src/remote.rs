@@ -70,6 +70,16 @@ impl Remote {
         self.shared.kind
     }
 
+    /// Where the service is, without a password or anything else that may be secret.
+    pub fn url(&self) -> String {
+        let mut url = self.shared.base.clone();
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_query(None);
+        url.set_fragment(None);
+        url.into()
+    }
+
     /// Runs a function of the service where sockets and timers work.
     pub(crate) fn run<T, F>(
         &self,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub(crate) struct ImageArgs {
     /// Let messages name picture files of this folder and those below; else pictures are data URLs
     #[arg(long, value_name = "DIR")]
-    allow_images_from: Option<PathBuf>,
+    pub(crate) allow_images_from: Option<PathBuf>,
 }
 
 impl ImageArgs {

@@ -10,6 +10,7 @@ pub(crate) mod lora;
 pub(crate) mod model;
 pub(crate) mod models;
 pub(crate) mod normalize;
+pub(crate) mod provider;
 pub(crate) mod sampling;
 pub(crate) mod template;
 
@@ -17,3 +18,4 @@ pub(crate) use images::ImageArgs;
 pub(crate) use lora::LoraArgs;
 pub(crate) use model::ModelArgs;
 pub(crate) use models::ModelsArgs;
+pub(crate) use provider::ProviderArgs;

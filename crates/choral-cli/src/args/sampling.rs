@@ -8,8 +8,10 @@ mod tests;
 
 use crate::message::Usage;
 use choral::model::GenerationDefaults;
+use choral::provider::GenerateParams;
 use choral::sampling::SamplingParams;
 use clap::Args;
+use std::collections::BTreeMap;
 
 /// New tokens per answer where nobody says.
 const DEFAULT_MAX_TOKENS: u32 = 32;
@@ -108,6 +110,37 @@ impl SamplingArgs {
         let mut params = self.params(&GenerationDefaults::default());
         params.n = n;
         params.validate(u32::MAX as usize).map_err(Usage::new)
+    }
+
+    /// What was given, but for the seed, by the names that services know it by.
+    pub(crate) fn to_provider(&self) -> GenerateParams {
+        fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+            (!list.is_empty()).then_some(list)
+        }
+        let biases = self.logit_bias.iter().copied();
+        let (banned, biased): (Vec<Bias>, Vec<Bias>) =
+            biases.partition(|bias| bias.bias == f32::NEG_INFINITY);
+        let biased = biased.into_iter().map(|bias| (bias.token_id, bias.bias));
+        GenerateParams {
+            // As many as there is room for is what services do unasked.
+            max_tokens: self.max_tokens.and_then(|max| max.0),
+            min_tokens: self.min_tokens,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            typical_p: self.typical_p,
+            repetition_penalty: self.repeat_penalty,
+            repeat_last_n: self.repeat_last_n.map(|last| last.0),
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
+            logit_bias: Some(biased.collect::<BTreeMap<_, _>>()).filter(|map| !map.is_empty()),
+            banned_token_ids: some(banned.into_iter().map(|bias| bias.token_id).collect()),
+            stop: some(self.stop.clone()),
+            ignore_eos: self.ignore_eos.then_some(true),
+            logprobs: self.logprobs,
+            ..GenerateParams::default()
+        }
     }
 
     /// One of the options that were given, by its name.

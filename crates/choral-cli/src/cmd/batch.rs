@@ -8,6 +8,7 @@ mod dry_run;
 mod embeddings;
 pub(super) mod files;
 mod input;
+mod provider;
 mod settings;
 mod sink;
 mod target;
@@ -15,18 +16,19 @@ mod target;
 use crate::args::model::info;
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::TemplateArgs;
-use crate::args::{ImageArgs, LoraArgs, ModelArgs};
+use crate::args::{ImageArgs, LoraArgs, ModelArgs, ProviderArgs};
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::config::Config;
 use crate::output::progress::Progress;
 use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::Result;
-use chat::{Chat, ChatRows};
+use chat::Chat;
 use choral::job::table::CsvOptions;
 use choral::job::{
     Counter, EngineRunner, FileFormat, InputFormat, Inputs, Job, JobLimits, JobSummary, ModelNames,
-    Order, PromptTemplate, RecordError, Row, RowCode, RowReader, Shard, Stop,
+    Order, PromptTemplate, RecordError, Row, RowCode, RowError, RowHead, RowReader, RowWork, Shard,
+    Stop,
 };
 use choral::sampling::fresh_seed;
 use clap::ValueEnum;
@@ -62,6 +64,10 @@ A row in error has no outputs and \"error\": {\"code\", \"message\", \"line\", \
 
 A row without a seed gets one that follows from the job's seed (-s, or drawn and kept) and from \
 its custom_id, or else its number: the same job gives the same answers.
+
+With --provider, a service answers. Rows may then have \"system\", \"tools\", \"tool_choice\" and \
+\"response_format\" as well. Only what the command or the row says is sent, a seed too; token ids are \
+not known. --remote batch keeps the ids of the vendor's batches in OUTPUT.remote.json.
 
 While a job runs, answers are appended to the output as they come; OUTPUT.journal says what each is \
 the answer of. The same command goes on where it was ended, however that was: by Ctrl-C, a crash, \
@@ -147,6 +153,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    provider: ProviderArgs,
+    #[command(flatten)]
     lora: LoraArgs,
     /// Adapters for rows that name them, by "lora" or by "model"
     #[arg(
@@ -196,6 +204,10 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     args.sampling.check(args.parallel.unwrap_or(1))?;
     args.template.check()?;
+    let provider = args.provider.build(&mut args.model.choice)?;
+    if provider.is_some() {
+        provider::refuse_local_options(&args)?;
+    }
     let paths = files::expand(&args.input, &args.output)?;
     let template = args.prompt_template()?;
     let target = Target::new(&args.output, args.output_format)?;
@@ -203,6 +215,17 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         args.check_output(&target, &paths)?;
     }
     let (inputs, mut facts) = args.open_inputs(&paths)?;
+    if let Some(provider) = provider {
+        let ready = provider::Ready {
+            provider,
+            paths: &paths,
+            target: &target,
+            facts,
+            inputs,
+            interrupt: &interrupt,
+        };
+        return provider::run(&args, ready);
+    }
     if facts.is_embeddings {
         return embeddings::run(&args, &paths, &target, &facts, inputs, &interrupt);
     }
@@ -225,9 +248,10 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         reader = reader.with_template(template);
     }
     if args.dry_run {
+        let chats = chat.rows();
         let rows = args.rows(
             reader,
-            chat.rows(),
+            move |head, work| chats.apply(head, work),
             facts.is_format_guessed,
             Counter::default(),
         );
@@ -268,7 +292,13 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         engine.max_model_len(),
     );
 
-    let rows = args.rows(reader, chat.rows(), facts.is_format_guessed, counter);
+    let chats = chat.rows();
+    let rows = args.rows(
+        reader,
+        move |head, work| chats.apply(head, work),
+        facts.is_format_guessed,
+        counter,
+    );
     let mut limits = JobLimits::for_sequences(info.plan.max_num_seqs);
     if args.no_reorder {
         limits.max_group = 1;
@@ -294,7 +324,7 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     let outcome = job.run(rows, &mut answers);
     drop(guard);
     let is_record = matches!(order, Order::Completion);
-    let finished = answers.finish(outcome.as_ref().ok(), seed);
+    let finished = answers.finish(outcome.as_ref().ok(), Some(seed));
     let summary = outcome.map_err(|error| explained(error.into(), is_record))?;
     finished.map_err(|error| explained(error.into(), is_record))?;
     answers.tell_what_is_left_out();
@@ -349,11 +379,12 @@ impl Args {
         Ok(Some(PromptTemplate::parse(&source)?))
     }
 
-    /// The rows that are this job's, as they are to be run.
+    /// The rows that are this job's, as they are to be run. `prepare` has the
+    /// last word on each.
     fn rows(
         &self,
         reader: RowReader<Inputs>,
-        to_chat: ChatRows,
+        prepare: impl Fn(&RowHead, RowWork) -> Result<RowWork, RowError> + Send + 'static,
         is_format_guessed: bool,
         counter: Counter,
     ) -> impl Iterator<Item = io::Result<Row>> + Send + 'static {
@@ -367,7 +398,7 @@ impl Args {
         };
         reader.filter(is_ours).map(move |row| {
             let mut row = row?;
-            row.work = row.work.and_then(|work| to_chat.apply(&row.head, work));
+            row.work = row.work.and_then(|work| prepare(&row.head, work));
             if let Err(error) = &mut row.work
                 && error.code == RowCode::InvalidJson
                 && is_format_guessed

@@ -16,7 +16,6 @@ use crate::output::logprobs;
 use crate::output::terminal::shown;
 use crate::{EXIT_INTERRUPTED, NOTES};
 use anyhow::{Context as _, Result, bail};
-use choral::engine::request::FinishReason;
 use choral::engine::{Lora, Request, RequestOutput, StreamEvent};
 use choral::job::{Answer, RowHead};
 use choral::sampling::fresh_seed;
@@ -238,8 +237,8 @@ impl Talk<'_> {
         if let Some(entries) = &choice.logprobs {
             logprobs::write(out, entries)?;
         }
-        if choice.finish_reason == FinishReason::Length {
-            let num_tokens = choice.token_ids.len();
+        if choice.finish_reason == "length" {
+            let num_tokens = choice.num_tokens();
             if is_full {
                 let most = self.engine.max_model_len();
                 writeln!(

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 pub(crate) enum Command {
     Generate(generate::Args),
     #[command(visible_alias = "run-batch")]
-    Batch(batch::Args),
+    Batch(Box<batch::Args>),
     Merge(merge::Args),
     Export(export::Args),
     Chat(chat::Args),
@@ -54,7 +54,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Generate(args) => generate::run(args),
-        Command::Batch(args) => batch::run(args),
+        Command::Batch(args) => batch::run(*args),
         Command::Merge(args) => merge::run(&args),
         Command::Export(args) => export::run(args),
         Command::Chat(args) => chat::run(args),

@@ -83,6 +83,7 @@ pub(super) fn request(
             let template = template.ok_or(crate::args::template::NO_TEMPLATE)?;
             render(template).map_err(|error| message(&error))?
         }
+        RowInput::Request(_) => return Err("a request to a provider".to_owned()),
     };
     let mut request = Request::new(prompt).with_params(work.params.clone());
     request.lora.clone_from(&work.lora);

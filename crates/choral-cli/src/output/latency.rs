@@ -25,7 +25,10 @@ impl Latencies {
     pub(crate) fn add(&mut self, metrics: &RequestMetrics) {
         let micros = |seconds: f64| (seconds * 1e6).round() as u64;
         // They grow with what they are given, so that nothing is out of their range.
-        self.first_token += micros(metrics.time_to_first_token_s);
+        // A service that answers at once does not tell.
+        if metrics.time_to_first_token_s > 0.0 {
+            self.first_token += micros(metrics.time_to_first_token_s);
+        }
         self.end += micros(metrics.e2e_s);
     }
 
@@ -40,7 +43,8 @@ impl fmt::Display for Latencies {
             ("time to first token", &self.first_token),
             ("time to the end", &self.end),
         ];
-        for (i, (name, times)) in times.into_iter().enumerate() {
+        let known = times.into_iter().filter(|(_, times)| !times.is_empty());
+        for (i, (name, times)) in known.enumerate() {
             let seconds = |quantile| times.value_at_quantile(quantile) as f64 / 1e6;
             write!(
                 f,

@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn every_token_has_a_line_with_its_alternatives() {
         let token = |token_id, text: &str, logprob| TokenAlternative {
-            token_id,
+            token_id: Some(token_id),
             token: text.to_owned(),
             logprob,
         };

@@ -9,13 +9,16 @@ use crate::call::{Body, Call};
 use crate::protocol::{Protocol, count, json, string};
 use crate::remote::Shared;
 use choral::provider::{
-    BatchCounts, BatchState, BatchStatus, BatchTicket, ErrorKind, GenerateError, RemoteOutcome,
+    BatchCounts, BatchLimits, BatchState, BatchStatus, BatchTicket, ErrorKind, GenerateError,
+    RemoteOutcome,
 };
 use serde_json::{Value, json};
 
 /// Most requests in a batch, and most bytes of them.
-const MAX_REQUESTS: usize = 100_000;
-const MAX_BYTES: usize = 256_000_000;
+pub(crate) const LIMITS: BatchLimits = BatchLimits {
+    max_requests: 100_000,
+    max_bytes: 256_000_000,
+};
 
 /// Longest id of a request.
 const MAX_ID: usize = 64;
@@ -27,30 +30,25 @@ pub(crate) async fn submit(
     let refuse = |field: &str, message: String| {
         Err(GenerateError::invalid(field, message).with_provider(shared.kind.name()))
     };
-    if entries.len() > MAX_REQUESTS {
+    let BatchLimits {
+        max_requests,
+        max_bytes,
+    } = LIMITS;
+    if entries.len() > max_requests {
         let found = entries.len();
-        let message = format!("{found} requests, expected at most {MAX_REQUESTS}");
+        let message = format!("{found} requests, expected at most {max_requests}");
         return refuse("requests", message);
     }
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if let Some(entry) = entries.iter().find(|entry| {
-        entry.id.is_empty() || entry.id.len() > MAX_ID || !entry.id.chars().all(is_plain)
-    }) {
-        let id = &entry.id;
-        let message = format!("the id `{id}`, expected 1 to {MAX_ID} letters, digits, `_` and `-`");
-        return refuse("id", message);
-    }
     let request_ids = entries.iter().map(|entry| entry.id.clone()).collect();
-    let requests = entries.into_iter();
-    let requests = requests.map(|entry| json!({"custom_id": entry.id, "params": entry.body}));
+    let requests = entries.iter().map(item);
     let body = json!({"requests": requests.collect::<Vec<_>>()});
     let call = making(shared.post("v1/messages/batches", &body));
     if let Body::Json(bytes) = &call.body
-        && bytes.len() > MAX_BYTES
+        && bytes.len() > max_bytes
     {
         return refuse(
             "requests",
-            format!("{} bytes, expected at most {MAX_BYTES}", bytes.len()),
+            format!("{} bytes, expected at most {max_bytes}", bytes.len()),
         );
     }
     let batch = shared.fetch_json(&call).await?;
@@ -62,6 +60,21 @@ pub(crate) async fn submit(
         input_file_id: None,
         request_ids,
     })
+}
+
+/// A request's place in the list.
+pub(crate) fn item(entry: &Entry) -> Value {
+    json!({"custom_id": entry.id, "params": entry.body})
+}
+
+/// Refuses ids that Anthropic does not take.
+pub(crate) fn check_id(id: &str) -> Result<(), GenerateError> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if (1..=MAX_ID).contains(&id.len()) && id.chars().all(is_plain) {
+        return Ok(());
+    }
+    let message = format!("the id `{id}`, expected 1 to {MAX_ID} letters, digits, `_` and `-`");
+    Err(GenerateError::invalid("id", message))
 }
 
 /// Ids come from files: each stays one segment of the path.

@@ -8,14 +8,17 @@ use crate::call::{Body, Call};
 use crate::protocol::{count, json, string};
 use crate::remote::Shared;
 use choral::provider::{
-    BatchCounts, BatchState, BatchStatus, BatchTicket, ErrorKind, GenerateError, RemoteOutcome,
+    BatchCounts, BatchLimits, BatchState, BatchStatus, BatchTicket, ErrorKind, GenerateError,
+    RemoteOutcome,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 /// Most requests in a batch, and most bytes in its file.
-const MAX_REQUESTS: usize = 50_000;
-const MAX_BYTES: usize = 200_000_000;
+pub(crate) const LIMITS: BatchLimits = BatchLimits {
+    max_requests: 50_000,
+    max_bytes: 200_000_000,
+};
 
 pub(crate) async fn submit(
     shared: &Shared,
@@ -25,23 +28,21 @@ pub(crate) async fn submit(
         let message = format!("{what}; make several batches of it");
         Err(GenerateError::invalid("requests", message).with_provider(shared.kind.name()))
     };
-    if entries.len() > MAX_REQUESTS {
-        return too_large(format!(
-            "{} requests, expected at most {MAX_REQUESTS}",
-            entries.len()
-        ));
+    let BatchLimits {
+        max_requests,
+        max_bytes,
+    } = LIMITS;
+    if entries.len() > max_requests {
+        let found = entries.len();
+        return too_large(format!("{found} requests, expected at most {max_requests}"));
     }
     let endpoint = format!("/v1/{}", entries[0].path);
     let mut file = Vec::new();
     let mut request_ids = Vec::with_capacity(entries.len());
     for entry in entries {
-        let line = json!({
-            "custom_id": entry.id, "method": "POST", "url": endpoint, "body": entry.body,
-        });
-        file.extend_from_slice(line.to_string().as_bytes());
-        file.push(b'\n');
-        if file.len() > MAX_BYTES {
-            return too_large(format!("a file of more than {MAX_BYTES} bytes"));
+        file.extend_from_slice(&line(&entry));
+        if file.len() > max_bytes {
+            return too_large(format!("a file of more than {max_bytes} bytes"));
         }
         request_ids.push(entry.id);
     }
@@ -69,6 +70,17 @@ pub(crate) async fn submit(
         input_file_id: Some(file_id),
         request_ids,
     })
+}
+
+/// A request's line in the file.
+pub(crate) fn line(entry: &Entry) -> Vec<u8> {
+    let url = format!("/v1/{}", entry.path);
+    let line = json!({
+        "custom_id": entry.id, "method": "POST", "url": url, "body": entry.body,
+    });
+    let mut line = line.to_string().into_bytes();
+    line.push(b'\n');
+    line
 }
 
 async fn batch(shared: &Shared, ticket: &BatchTicket) -> Result<Value, GenerateError> {

@@ -7,8 +7,10 @@ use crate::engine::request::RequestOutput;
 use crate::engine::request::{
     CompletionOutput, FinishReason, PositionLogprobs, RequestMetrics, StopReason, TokenLogprob,
 };
+use crate::provider::{self, GenerateResponse, ToolCall};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// What came of one row. Its JSON is one line of choral's output; apart from `timings`,
 /// which are there only if they were asked for, it depends on the row, its seed and
@@ -49,16 +51,24 @@ pub struct Choice {
     pub index: u32,
     /// The text, without the prompt.
     pub text: String,
-    /// The tokens drawn, with the one that ended the answer.
-    pub token_ids: Vec<u32>,
-    /// Why it ended.
-    pub finish_reason: FinishReason,
+    /// What the model thought before, where a service tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    /// Tools that the model wants called, as OpenAI has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// The tokens drawn, with the one that ended the answer; none where a service does
+    /// not tell.
+    pub token_ids: Option<Vec<u32>>,
+    /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter`, `error`, or what a
+    /// service calls it.
+    pub finish_reason: Cow<'static, str>,
     /// The stop token or string that ended it, if one did.
     pub stop_reason: Option<StopReason>,
     /// One entry a token, if asked for.
     pub logprobs: Option<Vec<TokenEntry>>,
-    /// The seed that it was drawn with.
-    pub seed: u64,
+    /// The seed that it was drawn with, if that is known.
+    pub seed: Option<u64>,
 }
 
 /// A token where it stands, and what else could have stood there.
@@ -74,8 +84,9 @@ pub struct TokenEntry {
 /// A token and its log-probability.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TokenAlternative {
-    /// The token.
-    pub token_id: u32,
+    /// The token; none where a service does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<u32>,
     /// What it adds to a text. A part of a character shows as U+FFFD.
     pub token: String,
     /// Natural logarithm of the model's own probability.
@@ -147,10 +158,50 @@ impl Answer {
     /// `max_model_len` tokens.
     pub fn num_ended_by_context(&self, max_model_len: usize) -> usize {
         let is_full = |choice: &&Choice| {
-            let num_tokens = self.usage.prompt_tokens + choice.token_ids.len() as u64;
-            choice.finish_reason == FinishReason::Length && num_tokens >= max_model_len as u64
+            let num_tokens = self.usage.prompt_tokens + choice.num_tokens() as u64;
+            choice.finish_reason == LENGTH && num_tokens >= max_model_len as u64
         };
         self.outputs.iter().filter(is_full).count()
+    }
+
+    /// The answer to `row`, to which a provider responded.
+    pub fn of_response(row: RowHead, response: GenerateResponse) -> Self {
+        let GenerateResponse {
+            content,
+            reasoning,
+            finish_reason,
+            usage,
+            tool_calls,
+            logprobs,
+            others,
+            ..
+        } = response;
+        let first = provider::Choice {
+            index: 0,
+            content,
+            reasoning,
+            finish_reason,
+            tool_calls,
+            logprobs,
+        };
+        let outputs = std::iter::once(first).chain(others);
+        Self {
+            key: row.key(),
+            custom_id: row.custom_id,
+            row: row.index,
+            fields: row.fields,
+            outputs: outputs.map(Choice::from).collect(),
+            prompt_logprobs: None,
+            usage: Usage {
+                prompt_tokens: usage.prompt_tokens,
+                completion_tokens: usage.completion_tokens,
+                total_tokens: usage.total_tokens,
+                prompt_tokens_details: None,
+            },
+            error: None,
+            timings: None,
+            form: row.form,
+        }
     }
 
     /// The answer to `row`, of which `output` came. `token_text` gives the text of
@@ -203,13 +254,15 @@ impl Answer {
                 .map(|choice| Choice {
                     index: choice.index,
                     text: choice.text,
-                    token_ids: choice.token_ids,
-                    finish_reason: choice.finish_reason,
+                    reasoning: None,
+                    tool_calls: Vec::new(),
+                    token_ids: Some(choice.token_ids),
+                    finish_reason: name(choice.finish_reason).into(),
                     stop_reason: choice.stop_reason,
                     logprobs: choice
                         .logprobs
                         .map(|all| all.into_iter().map(entry).collect()),
-                    seed: choice.seed,
+                    seed: Some(choice.seed),
                 })
                 .collect(),
             prompt_logprobs: prompt_logprobs.map(|all| {
@@ -232,10 +285,68 @@ impl Answer {
     }
 }
 
+impl Choice {
+    /// How many tokens it has; 0 where a service does not tell.
+    pub fn num_tokens(&self) -> usize {
+        self.token_ids.as_ref().map_or(0, Vec::len)
+    }
+}
+
+impl From<provider::Choice> for Choice {
+    fn from(choice: provider::Choice) -> Self {
+        let finish_reason = match choice.finish_reason {
+            provider::FinishReason::Stop => STOP.into(),
+            provider::FinishReason::Length => LENGTH.into(),
+            provider::FinishReason::ToolCalls => "tool_calls".into(),
+            provider::FinishReason::ContentFilter => "content_filter".into(),
+            provider::FinishReason::Other(name) => name.into(),
+        };
+        let token = |token: String, logprob: f64| TokenAlternative {
+            token_id: None,
+            token,
+            logprob: logprob as f32,
+        };
+        let entry = |entry: provider::TokenLogprob| TokenEntry {
+            chosen: token(entry.token, entry.logprob),
+            top_logprobs: entry.top.into_iter().map(|(t, p)| token(t, p)).collect(),
+        };
+        Self {
+            index: choice.index,
+            text: choice.content,
+            reasoning: choice.reasoning,
+            tool_calls: choice.tool_calls,
+            token_ids: None,
+            finish_reason,
+            stop_reason: None,
+            logprobs: choice
+                .logprobs
+                .map(|all| all.into_iter().map(entry).collect()),
+            // What was asked for need not be what it was drawn with.
+            seed: None,
+        }
+    }
+}
+
+/// Ended by the model, or by a stop string.
+const STOP: &str = "stop";
+
+/// Ended by `max_tokens`, or by the end of the context.
+const LENGTH: &str = "length";
+
+/// A reason's name in JSON.
+fn name(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => STOP,
+        FinishReason::Length => LENGTH,
+        FinishReason::Error => "error",
+        FinishReason::Cancelled => "cancelled",
+    }
+}
+
 impl TokenEntry {
     fn new(position: &PositionLogprobs, token_text: &dyn Fn(u32) -> String) -> Self {
         let alternative = |token: &TokenLogprob| TokenAlternative {
-            token_id: token.token_id,
+            token_id: Some(token.token_id),
             token: token_text(token.token_id),
             logprob: token.logprob,
         };

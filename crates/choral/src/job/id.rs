@@ -90,6 +90,7 @@ impl Identity {
                 "add_generation_prompt": chat.add_generation_prompt,
                 "kwargs": chat.kwargs,
             }),
+            RowInput::Request(request) => json!({"request": format!("{request:?}")}),
         };
         let lora: Vec<_> = lora.iter().map(|lora| (&lora.name, lora.scale)).collect();
         let seed = params

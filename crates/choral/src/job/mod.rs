@@ -23,6 +23,7 @@ mod merge;
 mod open_ai;
 mod parameter;
 mod parsed;
+mod provider;
 mod reader;
 mod record;
 mod row;
@@ -50,12 +51,15 @@ pub use merge::{MergeError, Merged, merge};
 pub(crate) use open_ai::{error_body, status};
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
 pub(crate) use parsed::{MAX_PARSED_BYTES, fields};
+pub use provider::{ProviderRunner, reply, seeded};
 pub use reader::{ModelNames, RowReader};
 pub use record::{Description, Record, RecordError, Reuse, num_recorded, side_files};
 pub use row::{
     ChatInput, Endpoint, Form, InputFormat, Row, RowCode, RowError, RowHead, RowInput, RowWork,
 };
 pub use run::{Job, JobError, JobLimits, JobSummary, Kept, Order, Sink, Stop};
-pub use runner::{EngineRunner, Refusal, Render, RenderError, Rendered, Reply, Runner, Running};
+pub use runner::{
+    EngineRunner, JobFailure, Refusal, Render, RenderError, Rendered, Reply, Runner, Running,
+};
 pub use shard::Shard;
 pub use template::{PromptTemplate, PromptTemplateError};

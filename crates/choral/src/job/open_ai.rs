@@ -8,9 +8,10 @@ use super::answer::{Answer, Choice, TokenAlternative, TokenEntry, Usage};
 use super::draft::Draft;
 use super::entry::Fault;
 use super::parameter::excerpt;
-use super::reader::Terms;
+use super::provider::{self, Base};
+use super::reader::{ModelNames, Terms};
 use super::row::{Endpoint, Form, RowCode, RowError, RowInput, RowWork};
-use crate::engine::request::FinishReason;
+use crate::provider::ToolCall;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -43,6 +44,55 @@ impl Endpoint {
     }
 }
 
+/// What a line asks of a provider.
+pub(super) fn request(
+    fields: Vec<(String, Value)>,
+    base: &Base,
+    models: &ModelNames,
+    form: &mut Form,
+) -> Result<RowWork, Fault> {
+    let (endpoint, body) = envelope(fields, form)?;
+    asked(body, endpoint, base, models).map_err(|fault| fault.within("body"))
+}
+
+fn asked(
+    body: Map<String, Value>,
+    endpoint: Endpoint,
+    base: &Base,
+    models: &ModelNames,
+) -> Result<RowWork, Fault> {
+    check_logprobs(&body)?;
+    let (mut known, mut extra) = (Map::new(), Map::new());
+    for (name, value) in body {
+        let expected = match name.as_str() {
+            _ if value.is_null() => continue,
+            "stream" | "echo" if value == false => continue,
+            "stream" => "false: the answers of a batch are not streamed",
+            "echo" => "false",
+            "prompt" if endpoint == Endpoint::Chat => "none: /v1/chat/completions takes `messages`",
+            "messages" if endpoint == Endpoint::Completions => {
+                "none: /v1/completions takes `prompt`"
+            }
+            "prompt_logprobs" => "none: OpenAI's answers have no place for them",
+            // Nobody streams.
+            "stream_options" => continue,
+            _ if provider::knows(&name) => {
+                known.insert(name, value);
+                continue;
+            }
+            // The service knows it, or refuses it.
+            _ => {
+                extra.insert(name, value);
+                continue;
+            }
+        };
+        return Err(Fault::value(&name, &value, expected));
+    }
+    let mut request = base.request(known, models)?;
+    request.params.extra.extend(extra);
+    Ok(provider::work(request))
+}
+
 /// What a line asks. What is known of it by then is put into `form` even if the rest is
 /// wrong.
 pub(super) fn work(
@@ -50,6 +100,16 @@ pub(super) fn work(
     terms: &Terms,
     form: &mut Form,
 ) -> Result<RowWork, Fault> {
+    let (endpoint, body) = envelope(fields, form)?;
+    local(body, endpoint, terms).map_err(|fault| fault.within("body"))
+}
+
+/// What a line asks, and of what. What is known of it by then is put into `form` even if
+/// the rest is wrong.
+fn envelope(
+    fields: Vec<(String, Value)>,
+    form: &mut Form,
+) -> Result<(Endpoint, Map<String, Value>), Fault> {
     let (mut url, mut body) = (None, None);
     let (mut has_id, mut has_method) = (false, false);
     for (name, value) in fields {
@@ -89,21 +149,24 @@ pub(super) fn work(
         endpoint,
         model: model.unwrap_or_default().to_owned(),
     };
-    request(body, endpoint, terms).map_err(|fault| fault.within("body"))
+    Ok((endpoint, body))
 }
 
-fn request(body: Map<String, Value>, endpoint: Endpoint, terms: &Terms) -> Result<RowWork, Fault> {
-    let mut draft = Draft::new(terms);
-    if let Some(given) = body.get("top_logprobs").filter(|given| !given.is_null())
-        && body.get("logprobs") != Some(&Value::Bool(true))
-    {
-        let message = format!(
-            "`top_logprobs` is {}, but `logprobs` is not true",
-            excerpt(given)
-        );
-        let code = RowCode::InvalidParameter;
-        return Err(Fault::new(code, "top_logprobs", message));
+fn check_logprobs(body: &Map<String, Value>) -> Result<(), Fault> {
+    match body.get("top_logprobs").filter(|given| !given.is_null()) {
+        Some(given) if body.get("logprobs") != Some(&Value::Bool(true)) => {
+            let given = excerpt(given);
+            let message = format!("`top_logprobs` is {given}, but `logprobs` is not true");
+            let code = RowCode::InvalidParameter;
+            Err(Fault::new(code, "top_logprobs", message))
+        }
+        _ => Ok(()),
     }
+}
+
+fn local(body: Map<String, Value>, endpoint: Endpoint, terms: &Terms) -> Result<RowWork, Fault> {
+    let mut draft = Draft::new(terms);
+    check_logprobs(&body)?;
     for (name, value) in body {
         let expected = match name.as_str() {
             _ if value.is_null() || WITHOUT_BEARING.contains(&name.as_str()) => continue,
@@ -183,7 +246,7 @@ struct CompletionChoice<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
     logprobs: Value,
-    finish_reason: FinishReason,
+    finish_reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -191,6 +254,8 @@ struct Message<'a> {
     role: &'static str,
     content: &'a str,
     refusal: Value,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tool_calls: &'a [ToolCall],
 }
 
 /// An answer as a line of OpenAI's output file. Its ids follow from the row's key.
@@ -242,13 +307,14 @@ fn choice(choice: &Choice, endpoint: Endpoint) -> CompletionChoice<'_> {
             role: "assistant",
             content: text,
             refusal: Value::Null,
+            tool_calls: &choice.tool_calls,
         }),
         text: (endpoint == Endpoint::Completions).then_some(text),
         logprobs: entries.map_or(Value::Null, |entries| match endpoint {
             Endpoint::Chat => chat_logprobs(entries),
             Endpoint::Completions => text_logprobs(entries),
         }),
-        finish_reason: choice.finish_reason,
+        finish_reason: &choice.finish_reason,
     }
 }
 
@@ -291,7 +357,7 @@ fn text_logprobs(entries: &[TokenEntry]) -> Value {
 pub(crate) fn status(code: RowCode) -> u16 {
     match code {
         RowCode::UnknownModel => 404,
-        RowCode::Engine => 500,
+        RowCode::Engine | RowCode::Provider => 500,
         _ => 400,
     }
 }

@@ -5,11 +5,12 @@ use super::draft::Draft;
 use super::entry::{Content, Entries, Entry, Fault, FileForm, Ids};
 use super::open_ai;
 use super::parsed::{MAX_PARSED_BYTES, VALUE_BYTES, fields, value};
+use super::provider::{self, Base};
 use super::row::{Form, InputFormat, Row, RowCode, RowHead, RowInput, RowWork};
 use super::template::PromptTemplate;
 use crate::engine::request::{Lora, Prompt};
 use crate::sampling::SamplingParams;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,6 +22,8 @@ pub(super) struct Terms {
     pub(super) adapters: Adapters,
     pub(super) models: ModelNames,
     pub(super) template: Option<PromptTemplate>,
+    /// If rows are requests to a provider.
+    pub(super) provider: Option<Base>,
     /// Most tokens of a prompt.
     pub(super) max_model_len: usize,
 }
@@ -96,6 +99,7 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
                 adapters: Adapters::default(),
                 models: ModelNames::default(),
                 template: None,
+                provider: None,
                 max_model_len: usize::MAX,
             },
             ids: Ids::default(),
@@ -137,6 +141,16 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
         self
     }
 
+    /// Makes requests to a provider of rows, which have the fields of `base` where they
+    /// have no others ([`GenerateRequest::from_json`]).
+    ///
+    /// [`GenerateRequest::from_json`]: crate::provider::GenerateRequest::from_json
+    #[must_use]
+    pub fn for_provider(mut self, base: Map<String, Value>) -> Self {
+        self.terms.provider = Some(Base(base));
+        self
+    }
+
     fn row(&mut self, entry: Entry) -> Row {
         let Entry {
             index,
@@ -159,7 +173,13 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
                 let fields = vec![("text".to_owned(), Value::String(text))];
                 self.templated(fields, false, &mut head)
             }
-            Content::Text(text) => Ok(self.prompt(text)),
+            Content::Text(text) => match &self.terms.provider {
+                Some(base) => {
+                    let fields = [("prompt".to_owned(), Value::String(text))];
+                    self.asked(base, fields)
+                }
+                None => Ok(self.prompt(text)),
+            },
             Content::Json(text) => self.json(&text, &mut head),
             Content::Fields { fields, is_text } => self.record(fields, is_text, &mut head),
         });
@@ -193,10 +213,16 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
         // First, so that an error further on is reported under the row's name.
         self.ids.name(head, &fields)?;
         if head.form != Form::Own {
+            if let Some(base) = &self.terms.provider {
+                return open_ai::request(fields, base, &self.terms.models, &mut head.form);
+            }
             return open_ai::work(fields, &self.terms, &mut head.form);
         }
         if self.terms.template.is_some() {
             return self.templated(fields, false, head);
+        }
+        if let Some(base) = &self.terms.provider {
+            return self.asked(base, fields);
         }
         let mut draft = Draft::new(&self.terms);
         for (name, value) in fields {
@@ -225,6 +251,16 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
         // All columns of a table go through, also those that mean something here.
         let columns = fields.iter().filter(|(name, _)| name != "custom_id");
         head.fields.extend(columns.cloned());
+        if let Some(base) = &self.terms.provider {
+            let mut known = Vec::new();
+            for (name, value) in fields {
+                if provider::knows(&name) {
+                    let value = self.terms.meant(&name, value, is_text)?;
+                    known.push((name, value));
+                }
+            }
+            return self.asked(base, known);
+        }
         let mut draft = Draft::new(&self.terms);
         for (name, value) in fields {
             if Draft::knows(&name) {
@@ -236,6 +272,16 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
 }
 
 impl<I> RowReader<I> {
+    /// A row that asks a provider.
+    fn asked(
+        &self,
+        base: &Base,
+        fields: impl IntoIterator<Item = (String, Value)>,
+    ) -> Result<RowWork, Fault> {
+        let request = base.request(fields, &self.terms.models)?;
+        Ok(provider::work(request))
+    }
+
     /// A row whose prompt the template makes of its fields.
     fn templated(
         &self,
@@ -262,6 +308,16 @@ impl<I> RowReader<I> {
             let message = "`prompt` is empty: the prompt template makes no text of the row";
             return Err(Fault::new(RowCode::InvalidPrompt, "prompt", message));
         }
+        if let Some(base) = &self.terms.provider {
+            let mut known = vec![("prompt".to_owned(), Value::String(prompt))];
+            for (name, value) in fields {
+                if name != "custom_id" && !is_carried(&name) {
+                    let value = self.terms.meant(&name, value, is_text)?;
+                    known.push((name, value));
+                }
+            }
+            return self.asked(base, known);
+        }
         let mut draft = Draft::new(&self.terms);
         draft.set("prompt", Value::String(prompt))?;
         for (name, value) in fields {
@@ -279,7 +335,8 @@ impl Terms {
     fn meant(&self, name: &str, found: Value, is_text: bool) -> Result<Value, Fault> {
         match found {
             Value::String(text)
-                if is_text && !["custom_id", "prompt", "model", "lora"].contains(&name) =>
+                if is_text
+                    && !["custom_id", "prompt", "system", "model", "lora"].contains(&name) =>
             {
                 let parsed = value(name, &text, self.max_parsed_bytes())?;
                 Ok(parsed.unwrap_or(Value::String(text)))

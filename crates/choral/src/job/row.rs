@@ -2,6 +2,7 @@
 
 use super::key::RowKey;
 use crate::engine::request::{Lora, Prompt};
+use crate::provider::GenerateRequest;
 use crate::sampling::SamplingParams;
 use crate::text::TemplateInput;
 use serde::Serialize;
@@ -61,6 +62,8 @@ pub enum RowCode {
     TooLong,
     /// Computing the answer failed.
     Engine,
+    /// The provider gave no answer.
+    Provider,
 }
 
 /// What is wrong with a row, as its answer reports it.
@@ -193,6 +196,8 @@ pub enum RowInput {
     Prompt(Prompt),
     /// Messages, for the chat template.
     Chat(ChatInput),
+    /// A request to a provider, which has parameters of its own.
+    Request(Box<GenerateRequest>),
 }
 
 /// Messages, and what else goes to the chat template. Its JSON is passed on as it

@@ -458,7 +458,7 @@ impl Run<'_, '_> {
             return Ok(());
         };
         self.running.remove(&ticket);
-        let Reply { answer, metrics } = reply;
+        let Reply { answer, metrics } = reply.map_err(JobError::Runner)?;
         self.close(ticket, answer, metrics.as_ref())
     }
 

@@ -8,8 +8,12 @@ use crate::vision::ImageEmbedding;
 use std::error::Error;
 use std::pin::Pin;
 
-/// What will come of a row. Dropping it cancels the row.
-pub type Running = Pin<Box<dyn Future<Output = Reply>>>;
+/// What will come of a row: a reply, or why no row can be answered any more. Dropping it
+/// cancels the row.
+pub type Running = Pin<Box<dyn Future<Output = Result<Reply, JobFailure>>>>;
+
+/// Why no row can be answered any more.
+pub type JobFailure = Box<dyn Error + Send + Sync>;
 
 /// What came of a row.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ pub enum Refusal {
     /// The row is at fault.
     Row(RowError),
     /// No row can be started any more.
-    Job(Box<dyn Error + Send + Sync>),
+    Job(JobFailure),
 }
 
 /// Answers rows.
@@ -119,6 +123,10 @@ impl EngineRunner<'_> {
                     return Err(head.error(RowCode::InvalidImage, message, "messages"));
                 }
             },
+            RowInput::Request(_) => {
+                let message = "a request to a provider, expected a prompt or messages";
+                return Err(head.error(RowCode::InvalidPrompt, message.to_owned(), ""));
+            }
         };
         let key = head.key();
         let mut request = Request::new(prompt)
@@ -159,7 +167,7 @@ impl Runner for EngineRunner<'_> {
             let output = stream.finished().await;
             let metrics = Some(output.metrics);
             let answer = Answer::new(head, output, &|id| engine.token_text(id), with_timings);
-            Reply { answer, metrics }
+            Ok(Reply { answer, metrics })
         }))
     }
 }

@@ -36,6 +36,8 @@ impl SortKey {
                 key.extend(tokens.iter().flat_map(|token| token.to_be_bytes()));
                 size_of_val(&tokens[..])
             }
+            // What a service makes of beginnings is its own affair.
+            RowInput::Request(_) => 0,
             RowInput::Chat(chat) => {
                 key.push(2);
                 let (kwargs, tools) = (&chat.kwargs, &chat.tools);

@@ -51,7 +51,9 @@ pub use message::{
     Image, ImageSource, JsonSchema, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
 };
 pub use params::GenerateParams;
-pub use remote::{BatchCounts, BatchState, BatchStatus, BatchTicket, RemoteBatch, RemoteOutcome};
+pub use remote::{
+    BatchCounts, BatchLimits, BatchState, BatchStatus, BatchTicket, RemoteBatch, RemoteOutcome,
+};
 pub use request::{GenerateRequest, Input};
 pub use response::{
     Choice, FinishReason, GenerateDelta, GenerateEvent, GenerateResponse, TokenLogprob, Usage,

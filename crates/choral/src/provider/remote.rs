@@ -67,6 +67,15 @@ pub struct BatchCounts {
     pub failed: u64,
 }
 
+/// How large a batch may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Requests.
+    pub max_requests: usize,
+    /// Bytes, as [`RemoteBatch::size`] counts them.
+    pub max_bytes: usize,
+}
+
 /// Where a batch stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchStatus {
@@ -89,6 +98,16 @@ pub struct RemoteOutcome {
 
 /// A vendor's service for batches.
 pub trait RemoteBatch: Send + Sync {
+    /// How many bytes a request takes of a batch. Nothing is sent.
+    ///
+    /// # Errors
+    /// The request can be in no batch; [`submit`](Self::submit) would refuse all of them
+    /// because of it.
+    fn size(&self, request: &GenerateRequest) -> Result<usize, GenerateError>;
+
+    /// Most requests in a batch, and most bytes of them.
+    fn limits(&self) -> BatchLimits;
+
     /// Sends a batch off. Requests without an id get their place in the batch, from 0.
     ///
     /// If a connection breaks while the batch is being made, it may have been made: such

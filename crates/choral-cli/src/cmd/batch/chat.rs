@@ -91,7 +91,7 @@ impl ChatRows {
                 }
                 RowInput::Chat(chat)
             }
-            prompt @ RowInput::Prompt(_) => prompt,
+            other @ (RowInput::Prompt(_) | RowInput::Request(_)) => other,
         };
         Ok(RowWork { input, ..work })
     }

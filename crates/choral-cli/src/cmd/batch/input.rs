@@ -122,9 +122,10 @@ impl Args {
         })
     }
 
-    /// Refuses a chat template where nothing is a chat.
+    /// Refuses a chat template where nothing is a chat. A service makes chats of prompts
+    /// by itself.
     fn template_needs_chat(&self) -> Result<()> {
-        if !self.chat {
+        if !self.chat && self.provider.provider.is_none() {
             self.template.refuse("--chat")?;
         }
         Ok(())

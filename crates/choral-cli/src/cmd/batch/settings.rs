@@ -31,7 +31,7 @@ pub(super) fn describe(args: &Args, inputs: &[PathBuf], info: &ModelInfo) -> Res
     for (name, path) in args.lora.files(&args.lora_modules)? {
         set(&format!("adapter {name}"), file_fingerprint(&path)?);
     }
-    Ok(args.description(inputs, settings))
+    Ok(described(args, inputs, settings))
 }
 
 /// The same for a job of embeddings.
@@ -53,14 +53,13 @@ pub(super) fn describe_embedder(
     set("numeric", info.numeric.name().to_owned());
     set("context", info.max_model_len.to_string());
     set("pooling", info.pooling.to_string());
-    Ok(args.description(inputs, settings))
+    Ok(described(args, inputs, settings))
 }
 
-impl Args {
-    fn description(&self, inputs: &[PathBuf], settings: Settings) -> Description {
-        let inputs = inputs.iter().map(|path| absolute(path)).collect();
-        Description::new(inputs, self.shard, settings)
-    }
+/// A job with those settings.
+pub(super) fn described(args: &Args, inputs: &[PathBuf], settings: Settings) -> Description {
+    let inputs = inputs.iter().map(|path| absolute(path)).collect();
+    Description::new(inputs, args.shard, settings)
 }
 
 fn file_fingerprint(path: &Path) -> Result<String> {

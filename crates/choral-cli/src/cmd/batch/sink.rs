@@ -33,7 +33,11 @@ impl Answers {
 
     /// Ends the display, and the output too if the job came to its end. Whatever became
     /// of it, what was answered is to be on the disk.
-    pub(super) fn finish(&mut self, summary: Option<&JobSummary>, seed: u64) -> io::Result<()> {
+    pub(super) fn finish(
+        &mut self,
+        summary: Option<&JobSummary>,
+        seed: Option<u64>,
+    ) -> io::Result<()> {
         let finished = match &mut self.place {
             Place::Stream(out) => out.flush(),
             Place::Record(record) => match summary {
@@ -43,7 +47,7 @@ impl Answers {
         };
         if let Some(progress) = self.progress.take() {
             match summary {
-                Some(summary) => progress.finish(summary, Some(seed)),
+                Some(summary) => progress.finish(summary, seed),
                 None => {
                     progress.end();
                 }
@@ -56,14 +60,19 @@ impl Answers {
 impl Answers {
     /// Says so if there were answers that the finished output does not have.
     pub(super) fn tell_what_is_left_out(&self) {
-        if let Place::Record(record) = &self.place
-            && record.num_left_out() > 0
-        {
-            super::tell(&format!(
-                "{} answers were left out that no row of the input asks for any more",
-                record.num_left_out()
-            ));
+        if let Place::Record(record) = &self.place {
+            tell_what_is_left_out(record);
         }
+    }
+}
+
+/// Says so if there were answers that the finished output does not have.
+pub(super) fn tell_what_is_left_out(record: &Record) {
+    if record.num_left_out() > 0 {
+        super::tell(&format!(
+            "{} answers were left out that no row of the input asks for any more",
+            record.num_left_out()
+        ));
     }
 }
 

@@ -140,17 +140,17 @@ fn of_choice(choice: Option<&Choice>) -> [String; 6] {
     let Some(choice) = choice else {
         return Default::default();
     };
-    let reason = serde_json::to_value(choice.finish_reason);
-    let reason = reason.ok().and_then(|r| Some(r.as_str()?.to_owned()));
     let logprobs = choice.logprobs.iter().flatten();
     let perplexity = perplexity(logprobs.map(|entry| entry.chosen.logprob));
     [
         choice.index.to_string(),
         choice.text.clone(),
-        reason.unwrap_or_default(),
-        choice.token_ids.len().to_string(),
+        choice.finish_reason.to_string(),
+        choice.num_tokens().to_string(),
         number(perplexity),
-        choice.seed.to_string(),
+        choice
+            .seed
+            .map_or_else(String::new, |seed| seed.to_string()),
     ]
 }
 

@@ -168,7 +168,7 @@ impl Run<'_> {
                     chat.messages.splice(0..0, self.args.template.opening());
                 }
             }
-            RowInput::Prompt(_) => {}
+            RowInput::Prompt(_) | RowInput::Request(_) => {}
         }
     }
 
@@ -255,6 +255,7 @@ fn shown(row: &Row) -> Shown {
                 Some(other) => other.to_string(),
                 None => "(no messages)".to_owned(),
             },
+            RowInput::Request(_) => "(a request to a provider)".to_owned(),
         },
     };
     Shown {

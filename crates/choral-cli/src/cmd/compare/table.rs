@@ -1,7 +1,7 @@
 //! What came of a comparison.
 
 use super::grid::{self, Cell, Vary};
-use choral::job::Answer;
+use choral::job::{Answer, Choice};
 use choral::text::distinct_n;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -127,7 +127,7 @@ impl Figures {
         let choices = || answers.iter().flat_map(|answer| &answer.outputs);
         let distinct = |n| distinct_n(choices().map(|choice| choice.text.as_str()), n);
         let count = choices().count();
-        let tokens: usize = choices().map(|choice| choice.token_ids.len()).sum();
+        let tokens: usize = choices().map(Choice::num_tokens).sum();
         let logprobs = choices()
             .filter_map(|choice| choice.logprobs.as_ref())
             .flatten();

@@ -5,7 +5,6 @@ use super::html::{self, escaped};
 use super::show::{beside, figures};
 use super::table::{Column, Figures, Shown, Table, Times, perplexity};
 use choral::SamplingParams;
-use choral::engine::request::FinishReason;
 use choral::job::{Answer, Choice, RowCode, RowError, RowHead};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -81,11 +80,13 @@ fn answer(texts: &[&str], tokens: usize) -> Answer {
     let choice = |(index, text): (u32, &&str)| Choice {
         index,
         text: (*text).to_owned(),
-        token_ids: vec![7; tokens],
-        finish_reason: FinishReason::Length,
+        reasoning: None,
+        tool_calls: Vec::new(),
+        token_ids: Some(vec![7; tokens]),
+        finish_reason: "length".into(),
         stop_reason: None,
         logprobs: None,
-        seed: 1,
+        seed: Some(1),
     };
     let mut answer = failed("");
     answer.outputs = (0..).zip(texts).map(choice).collect();

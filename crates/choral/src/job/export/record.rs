@@ -100,7 +100,7 @@ impl AnswerRecord {
             RecordedAnswer {
                 index: output.index.unwrap_or(position as u32),
                 text: output.text,
-                tool_calls: None,
+                tool_calls: output.tool_calls.map(|calls| calls.to_string()),
                 finish_reason: output.finish_reason,
                 completion_tokens: num_tokens.or_else(|| only(num_outputs, usage)),
             }
@@ -180,7 +180,8 @@ struct Output {
     index: Option<u32>,
     text: Option<String>,
     finish_reason: Option<String>,
-    /// Only counted.
+    tool_calls: Option<Value>,
+    /// Only counted; none of a service's.
     token_ids: Option<Vec<IgnoredAny>>,
 }
 

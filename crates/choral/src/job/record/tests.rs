@@ -301,7 +301,7 @@ fn a_row_that_moves_keeps_every_byte_of_its_answer() {
         answer.fields.insert("n".to_owned(), tricky.into());
         // As f32 it is written otherwise than as f64.
         let chosen = crate::job::TokenAlternative {
-            token_id: 1,
+            token_id: Some(1),
             token: "t".to_owned(),
             logprob: -0.000_009_212_223,
         };

@@ -3,5 +3,6 @@
 mod answer;
 mod input;
 mod parameter;
+mod provider;
 mod rows;
 mod run;

@@ -11,11 +11,14 @@ static PROVIDER: LazyLock<LocalProvider> = LazyLock::new(|| {
     LocalProvider::new(engine.unwrap())
 });
 
-fn requests() -> Vec<GenerateRequest> {
-    let prompts = (0..24).map(|i| {
+fn prompts() -> impl Iterator<Item = GenerateRequest> {
+    (0..24).map(|i| {
         let request = GenerateRequest::prompt(format!("Once upon a time there were {i} foxes"));
         request.with_id(format!("row-{i}")).max_tokens(12).seed(i)
-    });
+    })
+}
+
+fn requests() -> Vec<GenerateRequest> {
     let chats = (0..8).map(|i| {
         let message = Message::user(format!("Count to {}.", i + 2));
         let request = GenerateRequest::messages([message]).max_tokens(12);
@@ -25,7 +28,7 @@ fn requests() -> Vec<GenerateRequest> {
             request.seed(1 << i)
         }
     });
-    prompts.chain(chats).collect()
+    prompts().chain(chats).collect()
 }
 
 /// Everything but what depends on the run.
@@ -37,19 +40,46 @@ fn facts(mut answer: GenerateResponse) -> GenerateResponse {
     answer
 }
 
-#[test]
-fn a_batch_equals_its_requests_one_by_one() {
-    let one_by_one: Vec<_> = requests()
-        .into_iter()
-        .map(|request| facts(PROVIDER.generate_blocking(request).unwrap()))
+#[track_caller]
+fn check_batch_equals_one_by_one(provider: &LocalProvider, requests: &[GenerateRequest]) {
+    let one_by_one: Vec<_> = requests
+        .iter()
+        .map(|request| facts(provider.generate_blocking(request.clone()).unwrap()))
         .collect();
     for concurrency in [1, 5, 64] {
         let options = BatchOptions::default().batch_size(concurrency);
-        let batch = PROVIDER
-            .batch_generate_blocking(requests(), &options)
-            .unwrap();
-        let batch: Vec<_> = batch.into_iter().map(facts).collect();
+        let batch = provider.batch_generate_blocking(requests.to_vec(), &options);
+        let batch: Vec<_> = batch.unwrap().into_iter().map(facts).collect();
         assert_eq!(batch, one_by_one, "{concurrency} at a time");
+    }
+}
+
+#[test]
+fn a_batch_equals_its_requests_one_by_one() {
+    check_batch_equals_one_by_one(&PROVIDER, &requests());
+}
+
+/// The model that ships is a GGUF file. These are folders as transformers writes them, one
+/// of them in seven parts.
+#[test]
+fn a_batch_over_safetensors_equals_its_requests_one_by_one() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/models");
+    for model in ["qwen3/hf", "llama3/hf"] {
+        let engine = Engine::builder()
+            .model(golden.join(model))
+            .threads(1)
+            .kv_memory(32 << 20)
+            .build();
+        let provider = LocalProvider::new(engine.unwrap());
+        let requests: Vec<_> = prompts().collect();
+        check_batch_equals_one_by_one(&provider, &requests);
+        let texts = provider.batch_generate_blocking(requests, &BatchOptions::default());
+        let texts: std::collections::HashSet<_> = texts
+            .unwrap()
+            .into_iter()
+            .map(|answer| answer.content)
+            .collect();
+        assert!(texts.len() > 12, "{model} says one thing to all: {texts:?}");
     }
 }
 
