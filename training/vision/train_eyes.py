@@ -81,7 +81,7 @@ def main():
             scenes, window, labels = batch_of(rng, height, width, count, zoom)
             mult = learning_rate(elapsed / (args.minutes * 60))
             step += 1
-            pictures += len(labels[0])
+            pictures += count
             params, state, value, wrong = train_step(
                 cfg,
                 height,
