@@ -4,10 +4,11 @@ use super::anthropic;
 use super::call::{Call, RetryScope};
 use super::kind::Kind;
 use super::openai;
+use super::protocol::string;
 use super::remote::{Remote, Shared};
 use choral::provider::{
-    BatchLimits, BatchStatus, BatchTicket, BoxFuture, ErrorKind, GenerateError, GenerateRequest,
-    RemoteBatch, RemoteOutcome,
+    BATCH_UNKNOWN, BatchLimits, BatchStatus, BatchTicket, BoxFuture, ErrorKind, GenerateError,
+    GenerateRequest, RemoteBatch, RemoteOutcome,
 };
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
@@ -187,6 +188,43 @@ fn entry(shared: &Shared, request: &GenerateRequest, index: usize) -> Result<Ent
 pub(crate) fn making(mut call: Call) -> Call {
     call.retry = RetryScope::Refused;
     call
+}
+
+/// Makes a batch, and returns its id.
+pub(crate) async fn made(shared: &Shared, call: &Call) -> Result<String, GenerateError> {
+    let made = shared.fetch_json(call).await.and_then(|batch| {
+        let id = string(&batch, "id").map(str::to_owned);
+        id.map_err(|error| shared.client.told(error, 1))
+    });
+    made.map_err(|error| match error.status() {
+        // The server has read it, and says that it did nothing.
+        Some(status) if (400..500).contains(&status) && status != 408 && status != 409 => error,
+        Some(503 | 529) => error,
+        status => {
+            let found = error.message();
+            let message = format!("{found}; the batch may have been made: see the vendor's list");
+            let unknown = GenerateError::new(error.kind(), message)
+                .with_provider(shared.kind.name())
+                .with_attempts(error.attempts())
+                .with_code(BATCH_UNKNOWN)
+                .not_retryable();
+            match status {
+                Some(status) => unknown.with_status(status),
+                None => unknown,
+            }
+        }
+    })
+}
+
+/// One line of a batch's results. A line that cannot be read takes no other with it: its
+/// request is one that the vendor says nothing of.
+pub(crate) fn readable(
+    shared: &Shared,
+    outcome: Result<RemoteOutcome, GenerateError>,
+) -> Option<RemoteOutcome> {
+    let told = |error| shared.client.told(error, 1);
+    let unread = |error| tracing::warn!(%error, "a line of a batch's results cannot be read");
+    outcome.map_err(told).map_err(unread).ok()
 }
 
 /// Puts outcomes in the order of the ticket. A request that the vendor says nothing of

@@ -15,6 +15,7 @@ use choral::provider::{ErrorKind, GenerateError};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Response, StatusCode};
+use std::borrow::Cow;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,9 +36,11 @@ pub struct NetworkOptions {
     pub connect_timeout: Duration,
     /// Most time for one attempt.
     pub request_timeout: Duration,
-    /// Most time without a byte while an answer comes.
+    /// Most time without a byte once an answer has begun. Until then a service may think
+    /// as long as an attempt may take.
     pub read_timeout: Duration,
-    /// Most time for all attempts together, waiting included.
+    /// Most time for all attempts together, with the waits between them. Waiting until
+    /// limits let a request go does not count.
     pub total_timeout: Duration,
     /// Largest answer in bytes.
     pub max_response_bytes: usize,
@@ -86,6 +89,7 @@ pub(crate) struct Opened {
     response: Response,
     pub(crate) attempts: u32,
     deadline: Deadline,
+    read_timeout: Duration,
     num_bytes: usize,
     max_bytes: usize,
     secrets: Arc<[Secret]>,
@@ -128,7 +132,6 @@ impl Client {
             .default_headers(headers)
             .user_agent(concat!("choral/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(options.connect_timeout)
-            .read_timeout(options.read_timeout)
             .redirect(Policy::custom(same_origin));
         if !options.use_proxies {
             http = http.no_proxy();
@@ -185,11 +188,12 @@ impl Client {
         whole: bool,
     ) -> Result<(Opened, Vec<u8>), GenerateError> {
         let total = call.total_timeout.unwrap_or(self.options.total_timeout);
-        let deadline = Deadline::after(total);
+        let mut deadline = Deadline::after(total);
         let policy = &self.options.retry;
         let mut attempt = 1;
         loop {
-            let result = match self.attempt(call, attempt, &deadline).await {
+            let admitted = self.admit(call, &mut deadline).await;
+            let result = match self.attempt(call, attempt, &deadline, admitted).await {
                 Ok(opened) if whole => opened.whole().await,
                 Ok(opened) => Ok((opened, Vec::new())),
                 Err(error) => Err(error),
@@ -198,6 +202,12 @@ impl Client {
                 Ok(value) => return Ok(value),
                 Err(error) => self.told(error, attempt),
             };
+            if error.kind() == ErrorKind::RateLimit
+                && let Some(asked) = error.retry_after()
+            {
+                // The limit is the account's, not this request's.
+                self.limiter.pause(asked.min(policy.max_retry_after));
+            }
             if !call.retry.allows(&error) || !error.is_retryable() || attempt >= policy.max_attempts
             {
                 return Err(error);
@@ -205,12 +215,6 @@ impl Client {
             let Some(wait) = policy.wait(attempt, error.retry_after()) else {
                 return Err(error);
             };
-            if error.kind() == ErrorKind::RateLimit
-                && let Some(asked) = error.retry_after()
-            {
-                // The limit is the account's, not this request's.
-                self.limiter.pause(asked);
-            }
             let again_at = Instant::now() + wait;
             if again_at >= deadline.at {
                 return Err(error);
@@ -235,13 +239,37 @@ impl Client {
             .with_attempts(attempts)
     }
 
+    /// A body as it may be quoted in an error.
+    pub(crate) fn scrubbed<'a>(&self, body: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.secrets.is_empty() {
+            return Cow::Borrowed(body);
+        }
+        let text = String::from_utf8_lossy(body);
+        Cow::Owned(scrub(&self.secrets, &text).into_bytes())
+    }
+
+    /// A text without keys.
+    pub(crate) fn quoted(&self, text: &str) -> String {
+        scrub(&self.secrets, text)
+    }
+
+    /// Reads a body with `read`. If that fails, the error quotes nothing secret.
+    pub(crate) fn read<T>(
+        &self,
+        body: &[u8],
+        read: impl Fn(&[u8]) -> Result<T, GenerateError>,
+    ) -> Result<T, GenerateError> {
+        // What it says of a body without keys is the same, or that one is needed.
+        read(body).map_err(|error| read(&self.scrubbed(body)).err().unwrap_or(error))
+    }
+
     async fn attempt(
         &self,
         call: &Call,
         attempt: u32,
         deadline: &Deadline,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Opened, GenerateError> {
-        let permit = self.admit(call, deadline).await?;
         let allowed = call.request_timeout.unwrap_or(self.options.request_timeout);
         let attempt_deadline = deadline.within(allowed);
         let request = self.request(call)?;
@@ -256,6 +284,7 @@ impl Client {
             response,
             attempts: attempt,
             deadline: attempt_deadline,
+            read_timeout: self.options.read_timeout,
             num_bytes: 0,
             max_bytes: call.max_bytes.unwrap_or(self.options.max_response_bytes),
             secrets: Arc::clone(&self.secrets),
@@ -267,14 +296,11 @@ impl Client {
         Err(self.refused(opened, now).await)
     }
 
-    /// Waits until the request may go.
-    async fn admit(
-        &self,
-        call: &Call,
-        deadline: &Deadline,
-    ) -> Result<OwnedSemaphorePermit, GenerateError> {
-        let permit = timeout_at(deadline.at, Arc::clone(&self.permits).acquire_owned());
-        let permit = permit.await.map_err(|_| deadline.passed())?;
+    /// Waits until the request may go, and puts the deadline off by as much: what others
+    /// send, and how fast, is no reason for this one to fail.
+    async fn admit(&self, call: &Call, deadline: &mut Deadline) -> OwnedSemaphorePermit {
+        let began = Instant::now();
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
         let mut reserved = Reserved {
             limiter: &self.limiter,
@@ -283,10 +309,6 @@ impl Client {
         };
         let mut at = self.limiter.reserve(call.tokens);
         loop {
-            if at > deadline.at {
-                let message = "the limits let it go only after its deadline";
-                return Err(GenerateError::new(ErrorKind::Timeout, message).not_retryable());
-            }
             sleep_until(at).await;
             // While this one waited, the server may have asked for more.
             match self.limiter.paused_until() {
@@ -295,7 +317,8 @@ impl Client {
             }
         }
         reserved.is_used = true;
-        Ok(permit)
+        deadline.at += began.elapsed();
+        permit
     }
 
     fn request(&self, call: &Call) -> Result<reqwest::RequestBuilder, GenerateError> {
@@ -347,6 +370,8 @@ impl Client {
             }
         }
         body.truncate(MAX_ERROR_BYTES);
+        // Before anything is cut out of it: half a key is one too many.
+        let body = self.scrubbed(&body);
         let mut error = (self.explain)(status, &body).with_status(status.as_u16());
         for name in ["x-request-id", "request-id"] {
             if let Some(id) = retry::text(&headers, name) {
@@ -395,9 +420,18 @@ impl Opened {
 
     /// The next bytes; `None` at the end.
     pub(crate) async fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, GenerateError> {
-        let read = timeout_at(self.deadline.at, self.response.chunk()).await;
+        let stalled = Deadline::after(self.read_timeout);
+        let until = stalled.at.min(self.deadline.at);
+        let read = timeout_at(until, self.response.chunk()).await;
         let read = read
-            .map_err(|_| self.deadline.passed())?
+            .map_err(|_| {
+                if stalled.at < self.deadline.at {
+                    let message =
+                        format!("the server stalled: nothing came for {:?}", stalled.allowed);
+                    return GenerateError::new(ErrorKind::Timeout, message);
+                }
+                self.deadline.passed()
+            })?
             .map_err(|error| failed(error, &self.deadline));
         let Some(bytes) = read.map_err(|e| e.map_texts(|t| scrub(&self.secrets, t)))? else {
             return Ok(None);
@@ -446,7 +480,7 @@ fn failed(error: reqwest::Error, deadline: &Deadline) -> GenerateError {
         let what = if error.is_connect() {
             "connecting took too long"
         } else {
-            "the server stalled"
+            "no answer came in time"
         };
         let message = format!("{what} ({:?} allowed in all)", deadline.allowed);
         return GenerateError::new(ErrorKind::Timeout, message);

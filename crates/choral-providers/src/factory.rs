@@ -6,8 +6,10 @@ use super::limits::RateLimits;
 use super::remote::{Remote, Shared};
 use super::retry::RetryPolicy;
 use super::secret::Secret;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use choral::Engine;
 use choral::provider::{ErrorKind, GenerateError, LocalProvider, Provider};
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
@@ -241,10 +243,9 @@ impl Builder {
             tracing::warn!(provider = name, "the key is sent without encryption");
         }
         let mut secrets: Vec<_> = key.iter().cloned().collect();
-        if let Some(password) = base.password().and_then(|text| Secret::new(text).ok()) {
-            secrets.push(password);
-        }
+        secrets.extend(secrets_of(&base));
         let headers = self.all_headers(key.as_ref(), &mut secrets)?;
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
         let concurrency = self
             .max_concurrency
             .unwrap_or(capabilities.default_concurrency);
@@ -323,8 +324,29 @@ impl Builder {
                 .map_err(|_| config(&format!("the value of header `{name}` is none")))?;
             text.set_sensitive(true);
             headers.insert(header, text);
-            secrets.extend(Secret::new(value));
+            // A scheme and a token, say; either may be quoted alone.
+            secrets.extend(value.split_whitespace().map(Secret::of_text));
         }
         Ok(headers)
     }
+}
+
+/// What a URL holds that is for the service alone: name and password, as written, as
+/// meant and as they are sent, and the values of its query.
+fn secrets_of(url: &Url) -> Vec<Secret> {
+    let meant = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let mut found = Vec::new();
+    if let Some(password) = url.password() {
+        let (user, plain) = (meant(url.username()), meant(password));
+        found.push(BASE64_STANDARD.encode(format!("{user}:{plain}")));
+        found.extend([plain, password.to_owned()]);
+    }
+    let query = url.query().unwrap_or_default();
+    for pair in query.split('&') {
+        let value = pair.split_once('=').map_or(pair, |(_, value)| value);
+        found.push(value.to_owned());
+    }
+    let values = url.query_pairs().map(|(_, value)| value.into_owned());
+    found.extend(values);
+    found.iter().map(|text| Secret::of_text(text)).collect()
 }

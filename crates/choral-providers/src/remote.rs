@@ -5,9 +5,9 @@ use super::call::{Body, Call};
 use super::client::{Client, Opened};
 use super::driver::Task;
 use super::kind::Kind;
-use super::lines::{Frames, Framing};
+use super::lines::{Frame, Frames, Framing};
 use super::openai;
-use super::protocol::{Protocol, excerpt, json, list, malformed};
+use super::protocol::{Assembler, Protocol, Step, excerpt, json, list, malformed};
 use super::retry;
 use choral::provider::{
     BoxFuture, BoxStream, Capabilities, ErrorKind, GenerateError, GenerateEvent, GenerateRequest,
@@ -122,8 +122,10 @@ impl Shared {
     /// Sends a call and reads JSON.
     pub(crate) async fn fetch_json(&self, call: &Call) -> Result<Value, GenerateError> {
         let fetched = self.client.fetch(call).await?;
-        let parsed = check_type(&fetched.headers, &["json"], &fetched.body);
-        let parsed = parsed.and_then(|()| json(&fetched.body));
+        let parsed = self.client.read(&fetched.body, |body| {
+            check_type(&fetched.headers, &["json"], body)?;
+            json(body)
+        });
         parsed.map_err(|error| self.client.told(error, fetched.attempts))
     }
 
@@ -149,14 +151,15 @@ impl Shared {
         let started = Instant::now();
         let call = self.generate_call(&request, false)?;
         let fetched = self.client.fetch(&call).await?;
-        let read = || {
-            check_type(&fetched.headers, &["json"], &fetched.body)?;
-            let raw = json(&fetched.body)?;
+        let read = |body: &[u8]| {
+            check_type(&fetched.headers, &["json"], body)?;
+            let raw = json(body)?;
             let mut response = self.protocol.response(&raw)?;
             response.raw_response = Some(raw);
             Ok(response)
         };
-        let response = read().map_err(|error| self.client.told(error, fetched.attempts))?;
+        let response = self.client.read(&fetched.body, read);
+        let response = response.map_err(|error| self.client.told(error, fetched.attempts))?;
         let id = request_id(&fetched.headers);
         Ok(self.completed(response, request, started, id, fetched.attempts))
     }
@@ -212,6 +215,7 @@ impl Shared {
         if let Err(error) = check_type(opened.headers(), types, b"") {
             // An error may come as a success.
             let body = opened.next_bytes().await?.unwrap_or_default();
+            let body = self.client.scrubbed(&body);
             let parsed = serde_json::from_slice(&body).unwrap_or(Value::Null);
             return Err(openai::error_of(&parsed, ErrorKind::Server).unwrap_or(error));
         }
@@ -220,7 +224,7 @@ impl Shared {
         'stream: while let Some(bytes) = opened.next_bytes().await? {
             frames.push(&bytes);
             while let Some(frame) = frames.next_frame()? {
-                let step = assembler.push(&frame)?;
+                let step = self.step(&mut *assembler, &frame)?;
                 for delta in step.deltas {
                     let sent = events.send(Ok(GenerateEvent::Delta(delta))).await;
                     sent.map_err(|_| GenerateError::cancelled())?;
@@ -231,13 +235,24 @@ impl Shared {
             }
         }
         if let Some(frame) = frames.finish()? {
-            let step = assembler.push(&frame)?;
+            let step = self.step(&mut *assembler, &frame)?;
             for delta in step.deltas {
                 let sent = events.send(Ok(GenerateEvent::Delta(delta))).await;
                 sent.map_err(|_| GenerateError::cancelled())?;
             }
         }
         assembler.finish()
+    }
+
+    /// Takes an event. An error may quote it, but not if there is a key in it.
+    fn step(&self, assembler: &mut dyn Assembler, frame: &Frame) -> Result<Step, GenerateError> {
+        assembler.push(frame).map_err(|error| {
+            let quoted = self.client.scrubbed(frame.data.as_bytes());
+            if *quoted == *frame.data.as_bytes() {
+                return error;
+            }
+            error.map_texts(|_| "an event that holds a key cannot be read".to_owned())
+        })
     }
 
     async fn models(&self) -> Result<Vec<String>, GenerateError> {

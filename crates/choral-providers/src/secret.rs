@@ -74,6 +74,11 @@ impl Secret {
             .transpose()
     }
 
+    /// Whatever may be secret, whether or not a header may have it.
+    pub(crate) fn of_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The key itself, for the header that carries it.
     pub(crate) fn expose(&self) -> &str {
         &self.0
@@ -88,7 +93,7 @@ impl Secret {
     }
 }
 
-/// `text` without any of the keys.
+/// `text` without any of the keys; the longest first, since one may be a part of another.
 pub(crate) fn scrub(secrets: &[Secret], text: &str) -> String {
     let scrubbed = |text: String, secret: &Secret| secret.scrub(&text);
     secrets.iter().fold(text.to_owned(), scrubbed)

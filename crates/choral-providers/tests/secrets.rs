@@ -76,7 +76,7 @@ fn a_key_never_shows() {
                 writeln!(seen, "{event:?}").unwrap();
             }
         }
-        let (_, mut sent) = (0, server.log().requests().into_iter());
+        let mut sent = server.log().requests().into_iter();
         assert!(sent.any(|request| {
             let header = request.header("authorization");
             header == Some(&format!("Bearer {KEY}"))

@@ -55,6 +55,9 @@ pub(crate) struct ProviderArgs {
     /// Most time for a request, all attempts together [default: 1800]
     #[arg(long, value_name = "SECONDS", requires = "provider", value_parser = parse_seconds)]
     pub(crate) timeout: Option<Duration>,
+    /// Most time for one attempt [default: 600]
+    #[arg(long, value_name = "SECONDS", requires = "provider", value_parser = parse_seconds)]
+    pub(crate) request_timeout: Option<Duration>,
     /// Most requests a minute
     #[arg(long, value_name = "N", requires = "provider", value_parser = parse_number)]
     pub(crate) requests_per_minute: Option<u32>,
@@ -64,6 +67,10 @@ pub(crate) struct ProviderArgs {
     /// Through the vendor's batches, which take up to a day and cost half; or cancel them
     #[arg(long, value_enum, value_name = "HOW", requires = "provider")]
     pub(crate) remote: Option<RemoteMode>,
+    /// Give up batches that the vendor does not know, and rows of which nobody knows whether
+    /// they were handed over: they are asked again, and perhaps paid for again
+    #[arg(long, requires = "remote")]
+    pub(crate) remote_forget: bool,
     /// Most time between two looks at a vendor's batch [default: 30]
     #[arg(long, value_name = "SECONDS", requires = "remote", value_parser = parse_seconds)]
     pub(crate) poll_interval: Option<Duration>,
@@ -133,6 +140,10 @@ impl ProviderArgs {
         let mut network = NetworkOptions::default();
         if let Some(attempts) = self.max_attempts {
             network.retry.max_attempts = attempts;
+        }
+        if let Some(timeout) = self.request_timeout {
+            network.request_timeout = timeout;
+            network.total_timeout = network.total_timeout.max(timeout);
         }
         if let Some(timeout) = self.timeout {
             network.total_timeout = timeout;

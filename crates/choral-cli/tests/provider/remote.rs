@@ -5,6 +5,7 @@ use choral_mock::{BatchEnd, BatchPace, MockServer};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Providers, and where they are asked for batches.
@@ -41,6 +42,11 @@ fn num_made(server: &MockServer, path: &str) -> usize {
     requests.filter(|request| request.method == "POST").count()
 }
 
+/// Whether a batch has been made, and its id is stored.
+fn has_ticket(tickets: &Path) -> bool {
+    fs::read_to_string(tickets).is_ok_and(|text| text.contains("\"id\""))
+}
+
 #[test]
 fn a_batch_is_taken_up_again_by_its_stored_id_and_answers_come_in_order() {
     for (provider, path) in VENDORS {
@@ -58,7 +64,7 @@ fn a_batch_is_taken_up_again_by_its_stored_id_and_answers_come_in_order() {
         let words = words(provider, "batch");
         let tickets = job.path("answers.jsonl.remote.json");
         let child = job.spawn("answers.jsonl", &words);
-        wait_for("a ticket", || tickets.exists());
+        wait_for("a ticket", || has_ticket(&tickets));
         std::thread::sleep(Duration::from_millis(300));
         let stderr = kill(child);
         assert!(tickets.exists(), "{stderr}");
@@ -101,7 +107,7 @@ fn a_batch_that_is_cancelled_gives_what_it_has_and_the_rest_can_be_asked_again()
         let job = Job::new(&server, &rows(20));
         let tickets = job.path("answers.jsonl.remote.json");
         let child = job.spawn("answers.jsonl", &words(provider, "batch"));
-        wait_for("a ticket", || tickets.exists());
+        wait_for("a ticket", || has_ticket(&tickets));
         kill(child);
         let (code, stderr) = job.run("answers.jsonl", &words(provider, "cancel"));
         assert_eq!(code, Some(0), "{provider}: {stderr}");
@@ -173,7 +179,7 @@ fn a_signal_leaves_the_batch_to_the_vendor() {
     let words = words("openai/gpt-4o-mini", "batch");
     let child = job.spawn("answers.jsonl", &words);
     let tickets = job.path("answers.jsonl.remote.json");
-    wait_for("a ticket", || tickets.exists());
+    wait_for("a ticket", || has_ticket(&tickets));
     let pid = Pid::from_raw(child.id().cast_signed()).expect("a process");
     kill_process(pid, Signal::INT).expect("sent");
     let begun = Instant::now();
@@ -191,12 +197,90 @@ fn a_signal_leaves_the_batch_to_the_vendor() {
     assert_eq!(num_made(&server, "/v1/batches"), 1);
     // Unless the job begins anew.
     let child = job.spawn("answers.jsonl", &[&words[..], &["--overwrite"]].concat());
-    wait_for("a ticket", || tickets.exists());
+    wait_for("a ticket", || has_ticket(&tickets));
     kill(child);
     let (code, stderr) = job.run("answers.jsonl", &[&words[..2], &["--overwrite"]].concat());
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stderr.contains("is left to itself"), "{stderr}");
+    assert!(stderr.contains("is cancelled"), "{stderr}");
+    assert_eq!(server.log().requests_to("/cancel").len(), 1);
     assert!(!tickets.exists());
+}
+
+#[test]
+fn rows_that_may_be_in_a_batch_are_not_handed_over_twice() {
+    for (provider, path) in VENDORS {
+        let server = MockServer::builder()
+            .script("reset*".parse().expect("a script"))
+            .faults_on(path);
+        let server = server.start().expect("listens");
+        let mut job = Job::new(&server, &rows(3));
+        let words = words(provider, "batch");
+        let (code, stderr) = job.run("answers.jsonl", &words);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("nobody knows whether"), "{stderr}");
+        assert!(!stderr.contains("the same command goes on"), "{stderr}");
+        let server = MockServer::start().expect("listens");
+        job.move_to(&server);
+        for how in [&words[..], &words[..2]] {
+            let (code, stderr) = job.run("answers.jsonl", how);
+            assert_eq!(code, Some(1), "{stderr}");
+            assert!(stderr.contains("--remote-forget"), "{stderr}");
+        }
+        assert_eq!(num_made(&server, path), 0);
+        let (code, stderr) = job.run(
+            "answers.jsonl",
+            &[&words[..], &["--remote-forget"]].concat(),
+        );
+        assert_eq!(code, Some(0), "{stderr}");
+        assert_eq!(num_made(&server, path), 1);
+        assert_eq!(job.lines("answers.jsonl").len(), 3);
+    }
+}
+
+#[test]
+fn what_runs_at_the_vendor_is_never_let_go_in_silence() {
+    for (provider, path) in VENDORS {
+        let pace = BatchPace::Every(Duration::from_secs(1));
+        let server = MockServer::builder().batch_pace(pace);
+        let server = server.start().expect("listens");
+        let mut job = Job::new(&server, &rows(6));
+        let tickets = job.path("answers.jsonl.remote.json");
+        let words = words(provider, "batch");
+        let child = job.spawn("answers.jsonl", &words);
+        wait_for("a ticket", || has_ticket(&tickets));
+        kill(child);
+        // Rows that were changed since need another batch, and the old one is cancelled.
+        fs::write(job.path("rows.jsonl"), rows(6).replace("Question", "Task")).expect("writable");
+        let (code, stderr) = job.run("answers.jsonl", &[&words[..], &["--resume"]].concat());
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stderr.contains("is cancelled"), "{stderr}");
+        assert_eq!(server.log().requests_to("/cancel").len(), 1);
+        assert_eq!(num_made(&server, path), 2);
+        // A job that is cancelled is cancelled, whatever its settings are now.
+        let child = job.spawn("other.jsonl", &words);
+        wait_for("a ticket", || {
+            has_ticket(&job.path("other.jsonl.remote.json"))
+        });
+        kill(child);
+        let changed = [&["--temp", "0.5"][..], &self::words(provider, "cancel")].concat();
+        job.run("other.jsonl", &changed);
+        assert_eq!(server.log().requests_to("/cancel").len(), 2);
+        // A batch that the vendor does not know is given up only when that is said.
+        let child = job.spawn("third.jsonl", &words);
+        wait_for("a ticket", || {
+            has_ticket(&job.path("third.jsonl.remote.json"))
+        });
+        kill(child);
+        let server = MockServer::start().expect("listens");
+        job.move_to(&server);
+        let (code, stderr) = job.run("third.jsonl", &words);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("--remote-forget"), "{stderr}");
+        assert_eq!(num_made(&server, path), 0);
+        let (code, stderr) = job.run("third.jsonl", &[&words[..], &["--remote-forget"]].concat());
+        assert_eq!(code, Some(0), "{stderr}");
+        assert_eq!(num_made(&server, path), 1);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! the server sends: the key goes to no other place.
 
 use super::{Messages, error_of};
-use crate::batches::{Entry, in_order, making};
+use crate::batches::{Entry, in_order, made, making, readable};
 use crate::call::{Body, Call};
 use crate::protocol::{Protocol, count, json, string};
 use crate::remote::Shared;
@@ -51,12 +51,11 @@ pub(crate) async fn submit(
             format!("{} bytes, expected at most {max_bytes}", bytes.len()),
         );
     }
-    let batch = shared.fetch_json(&call).await?;
-    let id = string(&batch, "id").map_err(|error| shared.client.told(error, 1))?;
+    let id = made(shared, &call).await?;
     Ok(BatchTicket {
         provider: shared.kind.name().to_owned(),
         model: shared.model.clone(),
-        id: id.to_owned(),
+        id,
         input_file_id: None,
         request_ids,
     })
@@ -144,9 +143,7 @@ pub(crate) async fn results(
     let fetched = shared.client.fetch(&call).await?;
     let lines = fetched.body.split(|byte| *byte == b'\n');
     let lines = lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace));
-    let outcomes = lines.map(|line| outcome(shared, line));
-    let outcomes: Result<Vec<_>, _> = outcomes.collect();
-    let outcomes = outcomes.map_err(|error| shared.client.told(error, 1))?;
+    let outcomes = lines.filter_map(|line| readable(shared, outcome(shared, line)));
     let missing = GenerateError::new(ErrorKind::Server, "the batch has no outcome for it");
     Ok(in_order(ticket, outcomes, &missing.with_provider(name)))
 }
@@ -159,7 +156,6 @@ fn outcome(shared: &Shared, line: &[u8]) -> Result<RemoteOutcome, GenerateError>
     let result = match string(found, "type")? {
         "succeeded" => Messages.response(&found["message"]).map(|mut response| {
             response.id = Some(id.clone());
-            response.raw_response = Some(found["message"].clone());
             response
         }),
         "errored" => Err(error_of(&found["error"], ErrorKind::Server)),

@@ -194,15 +194,23 @@ fn conversation(messages: &[Message]) -> Result<(Vec<String>, Vec<Value>), Gener
 
 fn blocks(message: &Message) -> Result<Vec<Value>, GenerateError> {
     let parts = message.content.iter().map(|part| match part {
-        Part::Text(text) => json!({"type": "text", "text": text}),
+        Part::Text(text) => Ok(json!({"type": "text", "text": text})),
         Part::Image(image) => {
+            if image
+                .detail
+                .as_deref()
+                .is_some_and(|detail| detail != "auto")
+            {
+                let message = "anthropic knows no `detail` of a picture";
+                return Err(GenerateError::invalid("images", message));
+            }
             let source = match &image.source {
                 ImageSource::Url(url) => json!({"type": "url", "url": url}),
                 ImageSource::Data { media_type, base64 } => {
                     json!({"type": "base64", "media_type": media_type, "data": base64})
                 }
             };
-            json!({"type": "image", "source": source})
+            Ok(json!({"type": "image", "source": source}))
         }
     });
     let calls = message.tool_calls.iter().map(|call| {
@@ -212,7 +220,7 @@ fn blocks(message: &Message) -> Result<Vec<Value>, GenerateError> {
         })?;
         Ok(json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input}))
     });
-    parts.map(Ok).chain(calls).collect()
+    parts.chain(calls).collect()
 }
 
 fn finish_reason(name: &str) -> FinishReason {

@@ -13,7 +13,7 @@ use crate::openai;
 use crate::protocol::{Assembler, Drafts, Protocol, Step, count, given, json, malformed};
 use choral::provider::{
     Choice, ErrorKind, FinishReason, GenerateError, GenerateRequest, GenerateResponse, Image,
-    ImageSource, Input, Message, ResponseFormat, TokenLogprob, ToolCall, Usage,
+    ImageSource, Input, Message, ResponseFormat, Role, TokenLogprob, ToolCall, Usage,
 };
 use serde_json::{Map, Value, json};
 
@@ -157,6 +157,10 @@ fn turn(message: &Message, all: &[Message]) -> Result<Value, GenerateError> {
         let text = format!("`{name}` of a message is not known to ollama");
         return Err(GenerateError::invalid("messages", text));
     }
+    if message.name.is_some() && message.role != Role::Tool {
+        let text = "ollama knows no `name` of who speaks";
+        return Err(GenerateError::invalid("messages", text));
+    }
     let mut turn = json!({"role": message.role, "content": message.text()});
     let images: Vec<_> = message.images().map(base64).collect::<Result<_, _>>()?;
     if !images.is_empty() {
@@ -184,6 +188,14 @@ fn turn(message: &Message, all: &[Message]) -> Result<Value, GenerateError> {
 }
 
 fn base64(image: &Image) -> Result<String, GenerateError> {
+    if image
+        .detail
+        .as_deref()
+        .is_some_and(|detail| detail != "auto")
+    {
+        let message = "ollama knows no `detail` of a picture";
+        return Err(GenerateError::invalid("images", message));
+    }
     match &image.source {
         ImageSource::Data { base64, .. } => Ok(base64.clone()),
         ImageSource::Url(_) => {

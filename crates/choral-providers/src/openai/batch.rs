@@ -3,7 +3,7 @@
 //! Source: OpenAI's API reference, "Batch" and "Files".
 
 use super::explain;
-use crate::batches::{Entry, in_order, making};
+use crate::batches::{Entry, in_order, made, making, readable};
 use crate::call::{Body, Call};
 use crate::protocol::{count, json, string};
 use crate::remote::Shared;
@@ -62,11 +62,11 @@ pub(crate) async fn submit(
     });
     let mut create = making(shared.post("batches", &body));
     create.idempotency_key = Some(crate::retry::random_key());
-    let batch = shared.fetch_json(&create).await?;
+    let id = made(shared, &create).await?;
     Ok(BatchTicket {
         provider: shared.kind.name().to_owned(),
         model: shared.model.clone(),
-        id: string(&batch, "id").map_err(told)?.to_owned(),
+        id,
         input_file_id: Some(file_id),
         request_ids,
     })
@@ -128,9 +128,10 @@ fn read_status(shared: &Shared, batch: &Value) -> Result<BatchStatus, GenerateEr
     let errors = batch["errors"]["data"].as_array().into_iter().flatten();
     let errors = errors.map(|error| {
         let text = error["message"].as_str().unwrap_or("no reason given");
+        let text = shared.client.quoted(text);
         match error["line"].as_u64() {
             Some(line) => format!("line {line}: {text}"),
-            None => text.to_owned(),
+            None => text,
         }
     });
     Ok(BatchStatus {
@@ -180,8 +181,7 @@ pub(crate) async fn results(
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let outcome = outcome(shared, line);
-            outcomes.push(outcome.map_err(|error| shared.client.told(error, 1))?);
+            outcomes.extend(readable(shared, outcome(shared, line)));
         }
     }
     Ok(in_order(ticket, outcomes, &missing.with_provider(name)))
@@ -200,12 +200,12 @@ fn outcome(shared: &Shared, line: &[u8]) -> Result<RemoteOutcome, GenerateError>
         Some(status) if status.is_success() => {
             shared.protocol.response(body).map(|mut response| {
                 response.id = Some(id.clone());
-                response.raw_response = Some(body.clone());
                 response
             })
         }
         Some(status) => {
-            Err(explain(status, body.to_string().as_bytes()).with_status(status.as_u16()))
+            let body = shared.client.quoted(&body.to_string());
+            Err(explain(status, body.as_bytes()).with_status(status.as_u16()))
         }
         None => {
             let error = &line["error"];

@@ -12,6 +12,7 @@ use crate::provider::{
 use crate::sampling::SamplingParams;
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What all rows of a provider have in common.
 #[derive(Debug, Clone)]
@@ -83,6 +84,10 @@ fn check(own: &[(String, Value)]) -> Result<(), Fault> {
         let field = "max_completion_tokens";
         return Err(Fault::new(RowCode::InvalidParameter, field, message));
     }
+    if find("metadata").is_some() {
+        let message = "`metadata` goes nowhere: other fields of a row come back beside its answer";
+        return Err(Fault::new(RowCode::UnknownParameter, "metadata", message));
+    }
     let logprobs = find("logprobs").map(|(_, value)| value);
     if logprobs == Some(&Value::Bool(false)) && find("top_logprobs").is_some() {
         let message = "`top_logprobs` is given, but `logprobs` is false";
@@ -138,7 +143,10 @@ impl Runner for ProviderRunner {
         let (provider, head) = (Arc::clone(&self.provider), head.clone());
         Ok(Box::pin(async move {
             match provider.generate(request).await {
-                Err(error) if ends_the_job(&error) => Err(error.into()),
+                Err(error) if ends_the_job(&error) => {
+                    let at = format!("line {}: {error}", head.line);
+                    Err(at.into())
+                }
                 outcome => Ok(reply(head, outcome)),
             }
         }))
@@ -153,12 +161,23 @@ pub fn seeded(mut request: GenerateRequest, head: &RowHead, seed: Option<u64>) -
     request
 }
 
-/// Whether no row would fare better: the key is wrong, say, or there is no credit left.
+/// A service that asks to wait longer is not waited for.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
+/// Whether no row would fare better: the key is wrong, say, there is no such model, or no
+/// credit left.
 fn ends_the_job(error: &GenerateError) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Auth | ErrorKind::Quota | ErrorKind::Config
-    )
+    match error.kind() {
+        // A service may forbid one request for what it says.
+        ErrorKind::Auth if error.status() == Some(403) => error.code().is_some_and(|code| {
+            let code = code.to_lowercase();
+            let words = ["permission", "key", "auth", "country", "account"];
+            words.iter().any(|word| code.contains(word))
+        }),
+        ErrorKind::RateLimit => error.retry_after().is_some_and(|wait| wait > LONGEST_WAIT),
+        ErrorKind::Auth | ErrorKind::Quota | ErrorKind::Config | ErrorKind::NotFound => true,
+        _ => false,
+    }
 }
 
 /// What is said of an error, without what depends on the run: the number of attempts, and

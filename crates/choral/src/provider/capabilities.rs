@@ -93,12 +93,12 @@ impl Capabilities {
             return refuse("response_format");
         }
         let given = request.params.given();
-        let honoured = |name: &str| self.parameters.contains(&name);
-        if let Some(name) = given.keys().find(|name| !honoured(name)) {
+        let honoured = |name: &str| {
             // One answer is what everybody gives.
-            if !(name == "n" && request.params.n == Some(1)) {
-                return refuse(name);
-            }
+            self.parameters.contains(&name) || (name == "n" && request.params.n == Some(1))
+        };
+        if let Some(name) = given.keys().find(|name| !honoured(name)) {
+            return refuse(name);
         }
         if !self.extra
             && let Some(name) = request.params.extra.keys().next()

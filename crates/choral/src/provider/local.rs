@@ -141,6 +141,10 @@ impl LocalProvider {
         request: &GenerateRequest,
     ) -> Result<Request, GenerateError> {
         self.capabilities.check(NAME, request)?;
+        if request.timeout.is_some() {
+            // A batch has no clock of its own; whoever waits may drop the future.
+            return Err(GenerateError::unsupported(NAME, "timeout"));
+        }
         let prompt = match &request.input {
             Input::Prompt(text)
                 if request.system.is_none() && self.mode == PromptMode::Continue =>

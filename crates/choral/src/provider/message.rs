@@ -325,13 +325,14 @@ impl From<Message> for WireMessage {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum WirePart {
     Text { text: String },
     ImageUrl { image_url: WireUrl },
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WireUrl {
     url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -365,6 +366,7 @@ impl From<Part> for WirePart {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WireCall {
     #[serde(default)]
     id: String,
@@ -374,6 +376,7 @@ struct WireCall {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WireFunction {
     name: String,
     #[serde(default)]
@@ -408,6 +411,7 @@ impl From<ToolCall> for WireCall {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WireTool {
     #[serde(default = "function", rename = "type")]
     kind: String,
@@ -415,6 +419,7 @@ struct WireTool {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WireToolFunction {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

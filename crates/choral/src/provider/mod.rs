@@ -52,7 +52,8 @@ pub use message::{
 };
 pub use params::GenerateParams;
 pub use remote::{
-    BatchCounts, BatchLimits, BatchState, BatchStatus, BatchTicket, RemoteBatch, RemoteOutcome,
+    BATCH_UNKNOWN, BatchCounts, BatchLimits, BatchState, BatchStatus, BatchTicket, RemoteBatch,
+    RemoteOutcome,
 };
 pub use request::{GenerateRequest, Input};
 pub use response::{

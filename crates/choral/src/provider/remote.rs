@@ -96,6 +96,9 @@ pub struct RemoteOutcome {
     pub result: Result<GenerateResponse, GenerateError>,
 }
 
+/// The code of an error after which nobody knows whether a batch was made.
+pub const BATCH_UNKNOWN: &str = "batch_unknown";
+
 /// A vendor's service for batches.
 pub trait RemoteBatch: Send + Sync {
     /// How many bytes a request takes of a batch. Nothing is sent.
@@ -111,7 +114,7 @@ pub trait RemoteBatch: Send + Sync {
     /// Sends a batch off. Requests without an id get their place in the batch, from 0.
     ///
     /// If a connection breaks while the batch is being made, it may have been made: such
-    /// an error is not retried, and says so.
+    /// an error is not retried, and has the code [`BATCH_UNKNOWN`].
     fn submit(
         &self,
         requests: Vec<GenerateRequest>,

@@ -39,7 +39,8 @@ pub struct GenerateRequest {
     pub params: GenerateParams,
     /// The caller's own notes, given back in the response. They are not sent.
     pub metadata: Map<String, Value>,
-    /// Most time for it, all attempts together; the provider's unless said.
+    /// Most time for it, all attempts together; the provider's unless said. The local
+    /// engine has none, and refuses it.
     pub timeout: Option<Duration>,
 }
 

@@ -146,8 +146,9 @@ pub struct GenerateResponse {
 }
 
 impl GenerateResponse {
-    /// A response of these answers. With none, it is empty.
-    pub fn of_choices(model: impl Into<String>, choices: Vec<Choice>) -> Self {
+    /// A response of these answers, in the order of their indexes. With none, it is empty.
+    pub fn of_choices(model: impl Into<String>, mut choices: Vec<Choice>) -> Self {
+        choices.sort_by_key(|choice| choice.index);
         let mut choices = choices.into_iter();
         let first = choices.next().unwrap_or(Choice {
             index: 0,

@@ -10,13 +10,14 @@ use super::input::Facts;
 use super::sink::{Answers, Place};
 use super::target::Target;
 use super::{Args, explained, files, finish, settings};
+use crate::args::provider::{ApiName, RemoteMode};
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::progress::Progress;
 use anyhow::Result;
 use choral::job::{
-    Counter, Description, Inputs, Job, JobLimits, Order, ProviderRunner, RowReader, Settings, Stop,
-    seeded,
+    Counter, Description, Endpoint, Form, Inputs, Job, JobLimits, Order, ProviderRunner, RowCode,
+    RowError, RowHead, RowReader, Settings, Stop, seeded,
 };
 use choral::provider::{GenerateRequest, Provider as _};
 use choral::sampling::SamplingParams;
@@ -72,6 +73,14 @@ pub(super) fn run(args: &Args, ready: Ready<'_>) -> Result<ExitCode> {
     if let Some(template) = args.prompt_template()? {
         reader = reader.with_template(template);
     }
+    if !is_stream {
+        if args.provider.remote == Some(RemoteMode::Cancel) || args.overwrite {
+            remote::cancel_all(&provider, &target.record, args.overwrite)?;
+        }
+        if args.provider.remote_forget {
+            remote::forget(&provider, &target.record)?;
+        }
+    }
     let (place, counter) = if is_stream {
         let output = files::Output::open(&args.output, args.overwrite)?;
         // A bar would be drawn over the answers.
@@ -84,7 +93,9 @@ pub(super) fn run(args: &Args, ready: Ready<'_>) -> Result<ExitCode> {
         let counter = record.counter();
         (Place::Record(Box::new(record)), counter)
     };
-    let rows = args.rows(reader, |_, work| Ok(work), facts.is_format_guessed, counter);
+    let api = args.provider.api.unwrap_or(ApiName::Chat);
+    let checked = move |head: &RowHead, work| check_endpoint(api, head).map(|()| work);
+    let rows = args.rows(reader, checked, facts.is_format_guessed, counter);
     let finish = |summary| {
         let num_blank_lines = num_blank_lines.load(Ordering::Relaxed);
         finish(&summary, num_blank_lines, !is_stream, args.quiet)
@@ -93,7 +104,13 @@ pub(super) fn run(args: &Args, ready: Ready<'_>) -> Result<ExitCode> {
         (Some(mode), Place::Record(record)) => {
             let job = RemoteJob::new(args, mode, &provider, *record)?;
             let end = job.run(rows, interrupt);
-            return match end.map_err(|error| explained(error, true))? {
+            let end = end.map_err(|error| {
+                if remote::is_stuck(&error) {
+                    return error;
+                }
+                explained(error, true)
+            });
+            return match end? {
                 End::Complete(summary) => {
                     target.write(None)?;
                     Ok(finish(summary))
@@ -105,7 +122,7 @@ pub(super) fn run(args: &Args, ready: Ready<'_>) -> Result<ExitCode> {
         (_, place) => place,
     };
     if let Place::Record(record) = &place {
-        Tickets::open(record.path(), args.overwrite)?.refuse()?;
+        Tickets::open(record.path())?.refuse()?;
     }
     let progress = Progress::new(facts.num_rows, facts.is_quiet, None);
     let mut answers = Answers::new(place, progress, usize::MAX);
@@ -160,15 +177,28 @@ fn base(args: &Args, provider: &Remote) -> Result<Map<String, Value>> {
     let mut sample = base.clone();
     sample.insert("prompt".to_owned(), "Once".into());
     let checked = GenerateRequest::from_json(sample).and_then(|request| {
-        let request = seeded(
-            request,
-            &choral::job::RowHead::default(),
-            args.sampling.seed,
-        );
+        let request = seeded(request, &RowHead::default(), args.sampling.seed);
         provider.capabilities().check(provider.name(), &request)
     });
     checked.map_err(|error| Usage::new(error.message()))?;
     Ok(base)
+}
+
+/// Refuses a line of OpenAI's format that is for another path than the one that is asked.
+fn check_endpoint(api: ApiName, head: &RowHead) -> Result<(), RowError> {
+    let Form::OpenAi { endpoint, .. } = &head.form else {
+        return Ok(());
+    };
+    let asked = match endpoint {
+        Endpoint::Completions => "completions",
+        Endpoint::Chat => "chat",
+    };
+    if (api == ApiName::Completions) == (asked == "completions") {
+        return Ok(());
+    }
+    let url = endpoint.url();
+    let message = format!("the line is for {url}, which is asked with --api {asked}");
+    Err(head.error(RowCode::InvalidParameter, message, "url"))
 }
 
 /// Refuses what only the local engine could honour.
@@ -222,8 +252,8 @@ fn describe(args: &Args, provider: &Remote, inputs: &[PathBuf]) -> Description {
     let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
     set("provider", provider.name().to_owned());
     set("model", provider.model().to_owned());
-    set("version", env!("CARGO_PKG_VERSION").to_owned());
-    if let Some(api) = args.provider.api {
+    let api = args.provider.api.filter(|api| *api != ApiName::Chat);
+    if let Some(api) = api {
         set("protocol", format!("{api:?}"));
     }
     set("seeds", args.sampling.seed.is_some().to_string());

@@ -130,3 +130,57 @@ fn a_finish_reason_that_nobody_knows_is_kept() {
     assert_eq!(strange, FinishReason::Other("pause_turn".to_owned()));
     assert_eq!(serde_json::to_value(strange).unwrap(), json!("pause_turn"));
 }
+
+#[test]
+fn one_answer_is_taken_and_nothing_else_with_it() {
+    let one: Capabilities = Capabilities {
+        parameters: &["max_tokens"],
+        ..LocalProvider::CAPABILITIES
+    };
+    let mut request = GenerateRequest::prompt("x").max_tokens(3);
+    request.params.n = Some(1);
+    one.check("p", &request).unwrap();
+    request.params.min_p = Some(0.5);
+    let error = one.check("p", &request).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.field()),
+        (ErrorKind::Unsupported, Some("min_p"))
+    );
+    request.params.min_p = None;
+    request.params.n = Some(2);
+    assert_eq!(one.check("p", &request).unwrap_err().field(), Some("n"));
+}
+
+#[test]
+fn what_would_be_left_out_is_refused() {
+    for messages in [
+        json!([{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {}}]}]),
+        json!([{"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": "https://a/b.png", "size": 3}}]}]),
+    ] {
+        let read: Result<Vec<Message>, _> = serde_json::from_value(messages.clone());
+        assert!(read.is_err(), "{messages}");
+    }
+    let tool = json!({"type": "function", "function": {"name": "f", "cached": true}});
+    assert!(serde_json::from_value::<Tool>(tool).is_err());
+}
+
+#[test]
+fn answers_stand_in_the_order_of_their_indexes() {
+    let choice = |index: u32| Choice {
+        index,
+        content: index.to_string(),
+        reasoning: None,
+        finish_reason: FinishReason::Stop,
+        tool_calls: Vec::new(),
+        logprobs: None,
+    };
+    let response = GenerateResponse::of_choices("m", vec![choice(1), choice(0), choice(2)]);
+    assert_eq!(response.content, "0");
+    let others: Vec<_> = response
+        .others
+        .iter()
+        .map(|other| &*other.content)
+        .collect();
+    assert_eq!(others, ["1", "2"]);
+}

@@ -13,13 +13,14 @@ use crate::interrupt::Interrupt;
 use anyhow::{Context as _, Result, bail};
 use choral::job::{Answer, JobSummary, Record, Row, RowHead, RowInput, reply, seeded};
 use choral::provider::{
-    BatchLimits, BatchState, BatchStatus, BatchTicket, CancellationToken, ErrorKind,
-    GenerateRequest, Provider as _, RemoteBatch, RemoteOutcome, block_on,
+    BATCH_UNKNOWN, BatchLimits, BatchState, BatchStatus, BatchTicket, CancellationToken, ErrorKind,
+    GenerateError, GenerateRequest, Provider as _, RemoteBatch, RemoteOutcome, block_on,
 };
 use choral_providers::Remote;
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::io;
+use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::task::Poll;
@@ -60,7 +61,8 @@ impl<'a> RemoteJob<'a> {
         let Some(batches) = provider.remote_batch() else {
             bail!("{} has no service for batches", provider.name());
         };
-        let tickets = Tickets::open(record.path(), args.overwrite)?;
+        let tickets = Tickets::open(record.path())?;
+        tickets.refuse_unknown()?;
         Ok(Self {
             args,
             mode,
@@ -90,6 +92,13 @@ impl<'a> RemoteJob<'a> {
         let num_answered = self.summary.num_handed_out;
         if self.is_over() {
             self.summary.is_aborted = true;
+            if let Some(ticket) = self.tickets.all.first() {
+                tell(&format!(
+                    "the batch {} goes on at the vendor: --remote batch takes it up, --remote \
+                     cancel cancels it",
+                    ticket.id
+                ));
+            }
             return Ok(End::Aborted(self.summary));
         }
         if is_whole && self.waiting.is_empty() {
@@ -124,14 +133,27 @@ impl<'a> RemoteJob<'a> {
             }
             let ids = ticket.request_ids.iter();
             if !ids.into_iter().any(|id| self.waiting.contains_key(id)) {
-                tell(&format!("nothing of the batch {} is needed", ticket.id));
+                let is_under_way = cancel(self.batches, &ticket)?;
+                let what = if is_under_way {
+                    ", and it is cancelled"
+                } else {
+                    ""
+                };
+                tell(&format!(
+                    "nothing of the batch {} is needed{what}",
+                    ticket.id
+                ));
                 self.tickets.remove(&ticket)?;
                 continue;
             }
-            let taken = self.take_up(&ticket);
-            let taken = taken.with_context(|| {
+            let taken = self.take_up(&ticket).map_err(|error| {
                 let id = &ticket.id;
-                format!("the batch {id} goes on at the vendor; the same command takes it up")
+                let what = if is_stuck(&error) {
+                    format!("the batch {id} cannot be found; --remote-forget gives it up")
+                } else {
+                    format!("the batch {id} goes on at the vendor; the same command takes it up")
+                };
+                error.context(what)
             });
             let Some(status) = taken? else {
                 return Ok(false);
@@ -214,7 +236,18 @@ impl<'a> RemoteJob<'a> {
             return Ok(());
         }
         let num_requests = requests.len();
-        let ticket = block_on(self.batches.submit(requests)).context(GOES_ON)?;
+        let ids = requests.iter().filter_map(|request| request.id.clone());
+        self.tickets.begin(ids.collect())?;
+        let ticket = match block_on(self.batches.submit(requests)) {
+            Ok(ticket) => ticket,
+            Err(error) if error.code() == Some(BATCH_UNKNOWN) => {
+                return Err(error).context("nobody knows whether the vendor has made a batch");
+            }
+            Err(error) => {
+                self.tickets.forget_unknown()?;
+                return Err(error).context(GOES_ON);
+            }
+        };
         let id = ticket.id.clone();
         self.tickets.add(ticket)?;
         if !self.args.quiet {
@@ -225,9 +258,6 @@ impl<'a> RemoteJob<'a> {
 
     /// Waits for a batch, and puts its answers into the record. `None`: interrupted.
     fn take_up(&mut self, ticket: &BatchTicket) -> Result<Option<BatchStatus>> {
-        if self.mode == RemoteMode::Cancel {
-            self.cancel(ticket)?;
-        }
         let (is_quiet, mut told) = (self.args.quiet, None);
         let mut progress = |status: &BatchStatus| {
             let now = (status.state, status.counts);
@@ -269,20 +299,6 @@ impl<'a> RemoteJob<'a> {
         Ok(Some(status))
     }
 
-    fn cancel(&self, ticket: &BatchTicket) -> Result<()> {
-        if block_on(self.batches.status(ticket))?.state.is_end() {
-            return Ok(());
-        }
-        let Err(error) = block_on(self.batches.cancel(ticket)) else {
-            return Ok(());
-        };
-        // It may have ended in between.
-        if block_on(self.batches.status(ticket))?.state.is_end() {
-            return Ok(());
-        }
-        Err(error.into())
-    }
-
     fn put(&mut self, answer: &Answer) -> Result<()> {
         self.summary.num_done += 1;
         self.summary.num_failed += u64::from(answer.error.is_some());
@@ -309,6 +325,75 @@ impl<'a> RemoteJob<'a> {
             work.as_mut().poll(context).map(Some)
         }))
     }
+}
+
+/// Cancels all batches of the job whose record is `output`. Comes before everything else,
+/// whatever has become of its rows: what runs is paid for. A job that begins anew has no
+/// use for what they have done.
+pub(super) fn cancel_all(provider: &Remote, output: &Path, begins_anew: bool) -> Result<()> {
+    let mut tickets = Tickets::open(output)?;
+    let Some(batches) = provider.remote_batch() else {
+        return tickets.refuse();
+    };
+    for ticket in &tickets.all {
+        if cancel(batches, ticket)? {
+            tell(&format!("the batch {} is cancelled", ticket.id));
+        }
+    }
+    if begins_anew {
+        tickets.clear()?;
+    }
+    Ok(())
+}
+
+/// Whether the same command would end in the same way: it is not known what the vendor has.
+pub(super) fn is_stuck(error: &anyhow::Error) -> bool {
+    let found = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<GenerateError>());
+    found.is_some_and(|error| {
+        error.kind() == ErrorKind::NotFound || error.code() == Some(BATCH_UNKNOWN)
+    })
+}
+
+/// Gives up what cannot be found: batches that the vendor does not know, and rows of which
+/// nobody knows whether they were handed over.
+pub(super) fn forget(provider: &Remote, output: &Path) -> Result<()> {
+    let mut tickets = Tickets::open(output)?;
+    tickets.forget_unknown()?;
+    let Some(batches) = provider.remote_batch() else {
+        return Ok(());
+    };
+    for ticket in tickets.all.clone() {
+        match block_on(batches.status(&ticket)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                tell(&format!("the batch {} is forgotten", ticket.id));
+                tickets.remove(&ticket)?;
+            }
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether it had to be cancelled. A batch that the vendor does not know cannot run.
+fn cancel(batches: &dyn RemoteBatch, ticket: &BatchTicket) -> Result<bool> {
+    match block_on(batches.status(ticket)) {
+        Ok(status) if status.state.is_end() || status.state == BatchState::Cancelling => {
+            return Ok(false);
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        status => status?,
+    };
+    let Err(error) = block_on(batches.cancel(ticket)) else {
+        return Ok(true);
+    };
+    // It may have ended in between.
+    if block_on(batches.status(ticket))?.state.is_end() {
+        return Ok(false);
+    }
+    Err(error.into())
 }
 
 fn name(state: BatchState) -> &'static str {

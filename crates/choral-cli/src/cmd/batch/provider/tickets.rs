@@ -1,11 +1,12 @@
 //! What finds a job's batches at the vendor again, in `OUTPUT.remote.json`.
 //!
-//! It is written as soon as a batch has been made, so that a job that is ended while it
-//! waits, or a machine that is switched off, finds it the next time. Holds ids, and no key.
+//! It is written before a batch is made and again when it has been, so that a job that is
+//! ended while it waits, or a machine that is switched off, finds it the next time, and
+//! one that is ended in between knows that it does not know. Holds ids, and no key.
 
-use super::super::tell;
 use anyhow::{Context as _, Result, bail};
 use choral::provider::BatchTicket;
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -16,45 +17,84 @@ use std::path::{Path, PathBuf};
 pub(super) struct Tickets {
     path: PathBuf,
     pub(super) all: Vec<BatchTicket>,
+    /// Requests that were being handed over, and may be in a batch that nobody knows of.
+    unknown: Vec<String>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    batches: Vec<BatchTicket>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unknown: Vec<String>,
 }
 
 impl Tickets {
-    /// Those of the job whose record is `output`. A job that begins anew leaves them to
-    /// themselves.
-    pub(super) fn open(output: &Path, begins_anew: bool) -> Result<Self> {
-        let mut tickets = Self::read(output)?;
-        if begins_anew && !tickets.all.is_empty() {
-            for BatchTicket { id, .. } in tickets.all.drain(..) {
-                tell(&format!(
-                    "the batch {id} of the old output is left to itself"
-                ));
-            }
-            tickets.save()?;
-        }
-        Ok(tickets)
+    /// Those of the job whose record is `output`.
+    pub(super) fn open(output: &Path) -> Result<Self> {
+        let path = with_suffix(output, ".remote.json");
+        let stored = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .with_context(|| format!("`{}` is no list of batches", path.display()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Stored::default(),
+            Err(error) => return Err(error).context(path.display().to_string()),
+        };
+        Ok(Self {
+            path,
+            all: stored.batches,
+            unknown: stored.unknown,
+        })
     }
 
     /// Refuses to ask rows one by one that a vendor has in a batch.
     pub(super) fn refuse(&self) -> Result<()> {
+        self.refuse_unknown()?;
         let Some(ticket) = self.all.first() else {
             return Ok(());
         };
         bail!(
             "rows of this output are in the batch {}: --remote batch takes it up, --remote \
-             cancel cancels it, --overwrite begins anew",
+             cancel cancels it",
             ticket.id
         )
     }
 
-    fn read(output: &Path) -> Result<Self> {
-        let path = with_suffix(output, ".remote.json");
-        let all = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("`{}` is no list of batches", path.display()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error).context(path.display().to_string()),
-        };
-        Ok(Self { path, all })
+    /// Refuses to hand rows over a second time that may have been handed over.
+    pub(super) fn refuse_unknown(&self) -> Result<()> {
+        if self.unknown.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "{} rows were being handed over when an earlier run ended, and nobody knows whether \
+             the vendor has made a batch of them: look at the vendor's list, cancel what is \
+             there, and say --remote-forget, which hands them over again",
+            self.unknown.len()
+        )
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) -> Result<()> {
+        if self.all.is_empty() && self.unknown.is_empty() {
+            return Ok(());
+        }
+        self.all.clear();
+        self.unknown.clear();
+        self.save()
+    }
+
+    /// Forgets what may have been handed over.
+    pub(super) fn forget_unknown(&mut self) -> Result<()> {
+        if self.unknown.is_empty() {
+            return Ok(());
+        }
+        self.unknown.clear();
+        self.save()
+    }
+
+    /// From here on requests may be in a batch.
+    pub(super) fn begin(&mut self, request_ids: Vec<String>) -> Result<()> {
+        self.unknown = request_ids;
+        self.save()
     }
 
     /// The requests in them.
@@ -65,6 +105,7 @@ impl Tickets {
 
     pub(super) fn add(&mut self, ticket: BatchTicket) -> Result<()> {
         self.all.push(ticket);
+        self.unknown.clear();
         self.save()
     }
 
@@ -74,7 +115,7 @@ impl Tickets {
     }
 
     fn save(&self) -> Result<()> {
-        let written = if self.all.is_empty() {
+        let written = if self.all.is_empty() && self.unknown.is_empty() {
             fs::remove_file(&self.path)
         } else {
             self.write()
@@ -86,9 +127,18 @@ impl Tickets {
     fn write(&self) -> io::Result<()> {
         let new = with_suffix(&self.path, ".new");
         let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec(&self.all)?)?;
+        let stored = Stored {
+            batches: self.all.clone(),
+            unknown: self.unknown.clone(),
+        };
+        file.write_all(&serde_json::to_vec(&stored)?)?;
         file.sync_all()?;
-        fs::rename(&new, &self.path)
+        fs::rename(&new, &self.path)?;
+        // The name is in the folder, and no sooner on the disk than that is.
+        match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+            _ => File::open(".")?.sync_all(),
+        }
     }
 }
 
