@@ -245,16 +245,28 @@ fn content_in_parts_is_what_its_text_is() {
     };
     let parts = json!([{"type": "text", "text": "Who"}, {"type": "text", "text": "are you?"}]);
     let image = json!([{"type": "image_url", "image_url": {"url": "x"}}]);
-    let input = [row(json!("Who\nare you?")), row(parts), row(image)].join("\n");
+    let audio = json!([{"type": "input_audio", "input_audio": {}}]);
+    let rows = [
+        row(json!("Who\nare you?")),
+        row(parts),
+        row(image),
+        row(audio),
+    ];
+    let input = rows.join("\n");
     let (code, rows) = batch(folder.path(), "parts.jsonl", &input, &[]);
-    assert_eq!((code, rows.len()), (3, 3));
+    assert_eq!((code, rows.len()), (3, 4));
     assert!(rows[0]["error"].is_null());
     assert_eq!(rows[1]["outputs"], rows[0]["outputs"]);
     assert_eq!(rows[1]["usage"], rows[0]["usage"]);
-    let error = &rows[2]["error"];
-    assert_eq!(error["code"], "template");
-    let message = error["message"].as_str().expect("a message");
-    assert!(message.contains("image_url"), "{message}");
+    for (row, code, said) in [
+        (2, "invalid_image", "the model has no image encoder"),
+        (3, "template", "input_audio"),
+    ] {
+        let error = &rows[row]["error"];
+        assert_eq!(error["code"], code);
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains(said), "{message}");
+    }
 }
 
 #[test]
