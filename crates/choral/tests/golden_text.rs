@@ -327,7 +327,11 @@ fn gguf_of(folder: &Path) -> Option<(PathBuf, Value)> {
     let files = std::fs::read_dir(folder.join("gguf")).ok()?;
     // Models that look at pictures have theirs without llama.cpp's values.
     let values = folder.join("gguf_golden.json");
-    let golden = values.exists().then(|| read(&values)).unwrap_or_default();
+    let golden = if values.exists() {
+        read(&values)
+    } else {
+        Value::Null
+    };
     let mut paths: Vec<PathBuf> = files
         .map(|entry| entry.expect("a readable folder").path())
         .filter(|path| {
