@@ -41,6 +41,9 @@ use std::process::ExitCode;
 /// The store that pair tools read where nobody says.
 const DEFAULT_EMBEDS: &str = "embeddings_512";
 
+/// The temperature of pair tools.
+const TEMPERATURE: f32 = 0.8;
+
 /// New tokens of an answer where nobody says.
 const DEFAULT_MAX_TOKENS: u32 = 100;
 
@@ -252,16 +255,19 @@ pub(super) fn run(mut args: AnswerArgs, plan: &Plan<'_>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// An image size as the option takes it.
+fn shown(size: ImageSize) -> String {
+    match size {
+        ImageSize::Dynamic => "dynamic".to_owned(),
+        ImageSize::Fixed(side) => side.to_string(),
+    }
+}
+
 impl AnswerArgs {
     /// Refuses what makes no sense, before a model is loaded.
     fn check(&self) -> Result<()> {
         self.sampling.check(1)?;
         self.template.check()?;
-        if self.image_size.is_some() && self.images.is_empty() {
-            let message = "--image-size says how pictures are encoded, but those of a store are \
-                           already: add --images";
-            return Err(Usage::new(message).into());
-        }
         if files::is_stream(&self.output) {
             let given = [
                 ("--resume", self.resume),
@@ -309,6 +315,16 @@ impl AnswerArgs {
         // What is encoded already needs no encoder.
         let engine = builder.image_encoder(false).build()?;
         let images = Images::open(&folder, hidden_size(&engine)?, info(&engine)?)?;
+        if let (Some(asked), Some(found)) = (self.image_size, images.image_size())
+            && asked != found
+        {
+            let message = format!(
+                "--image-size is {}, but the pictures of the store were encoded with {}",
+                shown(asked),
+                shown(found)
+            );
+            return Err(Usage::new(message).into());
+        }
         Ok((engine, images))
     }
 
@@ -317,7 +333,7 @@ impl AnswerArgs {
     fn params(&self, model: &GenerationDefaults) -> SamplingParams {
         let mut params = SamplingParams {
             max_tokens: Some(DEFAULT_MAX_TOKENS),
-            temperature: 0.8,
+            temperature: TEMPERATURE,
             top_k: 50,
             top_p: 0.6,
             repetition_penalty: 1.0,
@@ -325,8 +341,13 @@ impl AnswerArgs {
         };
         model.apply(&mut params);
         self.sampling.apply(&mut params);
-        if self.do_sample == Some(false) {
-            params.temperature = 0.0;
+        match self.do_sample {
+            Some(false) => params.temperature = 0.0,
+            // The model may say that it is not to be drawn from.
+            Some(true) if self.sampling.temperature.is_none() && params.temperature == 0.0 => {
+                params.temperature = TEMPERATURE;
+            }
+            _ => {}
         }
         params
     }

@@ -101,6 +101,14 @@ impl Images {
         })
     }
 
+    /// How the images of a store were sized, if it says.
+    pub(super) fn image_size(&self) -> Option<ImageSize> {
+        let From::Store(stored) = &self.from else {
+            return None;
+        };
+        stored.store.sidecar().map(|sidecar| sidecar.image_size)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.names.len()
     }

@@ -37,6 +37,8 @@ impl EmbeddingStore {
             path: folder.to_owned(),
             missing,
         };
+        // What it says of a store that grows is there already, and the rest is not read.
+        let sidecar = Sidecar::read(folder)?;
         let found = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -44,7 +46,6 @@ impl EmbeddingStore {
             }
             Err(error) => return Err(StoreError::io(path)(error)),
         };
-        let sidecar = Sidecar::read(folder)?;
         let most = match &sidecar {
             Some(sidecar) if !sidecar.complete => sidecar.num_images(),
             _ => usize::MAX,
@@ -251,7 +252,7 @@ fn square(
 
 /// Whether a folder has a file of a store.
 pub(super) fn has_files(folder: &Path) -> bool {
-    [EMBEDDINGS, FILENAMES, SIDECAR]
-        .iter()
-        .any(|name| folder.join(name).exists())
+    // Empty ones are what a run leaves that was ended as soon as it began.
+    let has = |name: &&str| fs::metadata(folder.join(name)).is_ok_and(|file| file.len() > 0);
+    [EMBEDDINGS, FILENAMES, SIDECAR].iter().any(has)
 }

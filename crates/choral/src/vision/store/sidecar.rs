@@ -157,9 +157,12 @@ impl Sidecar {
     pub(super) fn write(&self, folder: &Path) -> Result<(), StoreError> {
         let path = folder.join(SIDECAR);
         let write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new()
-                .prefix(".embeddings.")
-                .tempfile_in(folder)?;
+            let mut builder = tempfile::Builder::new();
+            builder.prefix(".embeddings.");
+            // Whoever may read the other files may read this one.
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let mut file = builder.tempfile_in(folder)?;
             serde_json::to_writer_pretty(&mut file, self)?;
             file.write_all(b"\n")?;
             file.as_file().sync_all()?;

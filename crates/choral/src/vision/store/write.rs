@@ -5,7 +5,7 @@ use super::{EMBEDDINGS, FILENAMES, SIDECAR, Sidecar, StoreError};
 use crate::vision::ImageEmbedding;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,6 +42,19 @@ impl StoreWriter {
     /// matter.
     pub fn open(folder: &Path, sidecar: Sidecar, overwrite: bool) -> Result<Self, StoreError> {
         fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
+        let names = open(folder, FILENAMES)?;
+        match names.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse {
+                    path: folder.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(StoreError::io(folder.join(FILENAMES))(error));
+            }
+        }
+        // Not before the lock is held: another writer may have been about to end.
         let had_files = has_files(folder);
         let found = if overwrite {
             None
@@ -54,18 +67,6 @@ impl StoreWriter {
             return Err(StoreError::Foreign {
                 path: folder.to_owned(),
             });
-        }
-        let names = open(folder, FILENAMES)?;
-        match names.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::InUse {
-                    path: folder.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(StoreError::io(folder.join(FILENAMES))(error));
-            }
         }
         let rows = open(folder, EMBEDDINGS)?;
         let mut writer = Self {
@@ -80,7 +81,7 @@ impl StoreWriter {
             committed: Instant::now(),
         };
         if !had_files || overwrite {
-            // First, so that no other file is ever without one.
+            // First, so that no other file ever holds anything without one.
             writer.sidecar.write(folder)?;
         }
         writer.go_on()?;
@@ -188,7 +189,9 @@ impl StoreWriter {
             file.seek(SeekFrom::End(0))
                 .map_err(error(&self.folder, name))?;
         }
-        Ok(())
+        // A list that was written by others may end without a line feed.
+        let ended = end_last_line(&mut self.names);
+        ended.map_err(error(&self.folder, FILENAMES))
     }
 
     /// Has the store keep what was added until now, whatever comes.
@@ -223,6 +226,21 @@ impl StoreWriter {
     fn error(&self, name: &str) -> impl FnOnce(io::Error) -> StoreError + use<> {
         error(&self.folder, name)
     }
+}
+
+/// Adds the line feed that the end of a list of lines should have, and may lack.
+fn end_last_line(names: &mut File) -> io::Result<()> {
+    let end = names.seek(SeekFrom::End(0))?;
+    if end == 0 {
+        return Ok(());
+    }
+    let mut last = [0];
+    names.seek(SeekFrom::Start(end - 1))?;
+    names.read_exact(&mut last)?;
+    if last != *b"\n" {
+        names.write_all(b"\n")?;
+    }
+    Ok(())
 }
 
 fn error(folder: &Path, name: &str) -> impl FnOnce(io::Error) -> StoreError + use<> {
