@@ -459,8 +459,11 @@ fn what_makes_no_sense_is_told() {
         told.contains("-a and -b are two numbers, or two files"),
         "{told}"
     );
-    let told = error(&["pairs", "--embeds", "store", "--image-size", "56"]);
-    assert!(told.contains("those of a store are already"), "{told}");
+    let told = error(&["pairs", "--embeds", "store", "--image-size", "84"]);
+    assert!(
+        told.contains("84, but the pictures of the store were encoded with 56"),
+        "{told}"
+    );
     let told = error(&["precompute", "photos", "-o", "store", "--image-size", "112"]);
     assert!(
         told.contains("another image size: it has Fixed(56), expected Fixed(112)"),

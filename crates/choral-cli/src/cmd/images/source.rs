@@ -106,7 +106,8 @@ impl Images {
         let From::Store(stored) = &self.from else {
             return None;
         };
-        stored.store.sidecar().map(|sidecar| sidecar.image_size)
+        let sidecar = stored.store.sidecar();
+        sidecar.map(|sidecar| sidecar.preprocessing.image_size)
     }
 
     pub(super) fn len(&self) -> usize {
