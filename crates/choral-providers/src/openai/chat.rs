@@ -1,16 +1,15 @@
 //! `/chat/completions`.
 
-use super::{error_of, finish_reason, token_logprob, usage};
+use super::{error_of, finish_body, finish_reason, index, response_of, token_logprob, usage};
 use crate::lines::{Frame, Framing};
 use crate::protocol::{
-    Assembler, Draft, Drafts, Protocol, Step, add_extra, given, json, list, malformed, renamed,
-    string,
+    Assembler, Draft, Drafts, Protocol, Step, given, json, malformed, renamed, string,
 };
 use choral::provider::{
     Choice, ErrorKind, FinishReason, GenerateError, GenerateRequest, GenerateResponse,
     TokenLogprob, ToolCall,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// Chat completions.
 #[derive(Debug)]
@@ -55,27 +54,12 @@ impl Protocol for Chat {
         if let Some(format) = &request.response_format {
             body.insert("response_format".to_owned(), value(format));
         }
-        if stream {
-            body.insert("stream".to_owned(), true.into());
-            let options = json!({"include_usage": true});
-            body.insert("stream_options".to_owned(), options);
-        }
-        add_extra(&mut body, request)?;
+        finish_body(&mut body, request, stream)?;
         Ok(body)
     }
 
     fn response(&self, body: &Value) -> Result<GenerateResponse, GenerateError> {
-        if let Some(error) = error_of(body, ErrorKind::Server) {
-            return Err(error);
-        }
-        let choices = list(body, "choices")?.iter().map(choice);
-        let choices: Vec<_> = choices.collect::<Result<_, _>>()?;
-        if choices.is_empty() {
-            return Err(malformed("no answer among its `choices`"));
-        }
-        let model = body["model"].as_str().unwrap_or_default();
-        let mut response = GenerateResponse::of_choices(model, choices);
-        response.usage = usage(&body["usage"]);
+        let mut response = response_of(body, choice)?;
         let refusal = &body["choices"][0]["message"]["refusal"];
         if !refusal.is_null() {
             response.finish_reason = FinishReason::ContentFilter;
@@ -120,11 +104,6 @@ fn choice(value: &Value) -> Result<Choice, GenerateError> {
         tool_calls: calls.collect::<Result<_, _>>()?,
         logprobs: logprobs(&value["logprobs"])?,
     })
-}
-
-fn index(choice: &Value) -> Result<u32, GenerateError> {
-    let index = choice["index"].as_u64().unwrap_or(0);
-    u32::try_from(index).map_err(|_| malformed(format!("answer number {index}")))
 }
 
 /// Not OpenAI's, but vLLM's, llama.cpp's and LM Studio's, in two spellings.

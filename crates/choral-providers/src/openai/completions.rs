@@ -1,14 +1,12 @@
 //! `/completions`: a prompt that is continued as it stands.
 
-use super::{error_of, finish_reason, usage};
+use super::{error_of, finish_body, finish_reason, index, response_of, usage};
 use crate::lines::{Frame, Framing};
-use crate::protocol::{
-    Assembler, Drafts, Protocol, Step, add_extra, given, json, list, malformed, renamed, string,
-};
+use crate::protocol::{Assembler, Drafts, Protocol, Step, given, json, renamed, string};
 use choral::provider::{
     Choice, ErrorKind, GenerateError, GenerateRequest, GenerateResponse, Input, TokenLogprob,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// Completions.
 #[derive(Debug)]
@@ -38,28 +36,12 @@ impl Protocol for Completions {
         body.insert("prompt".to_owned(), prompt.as_str().into());
         let given = given(request).into_iter();
         body.extend(given.map(|(name, value)| (renamed(self.names, name), value)));
-        if stream {
-            body.insert("stream".to_owned(), true.into());
-            let options = json!({"include_usage": true});
-            body.insert("stream_options".to_owned(), options);
-        }
-        add_extra(&mut body, request)?;
+        finish_body(&mut body, request, stream)?;
         Ok(body)
     }
 
     fn response(&self, body: &Value) -> Result<GenerateResponse, GenerateError> {
-        if let Some(error) = error_of(body, ErrorKind::Server) {
-            return Err(error);
-        }
-        let choices = list(body, "choices")?.iter().map(choice);
-        let choices: Vec<_> = choices.collect::<Result<_, _>>()?;
-        if choices.is_empty() {
-            return Err(malformed("no answer among its `choices`"));
-        }
-        let model = body["model"].as_str().unwrap_or_default();
-        let mut response = GenerateResponse::of_choices(model, choices);
-        response.usage = usage(&body["usage"]);
-        Ok(response)
+        response_of(body, choice)
     }
 
     fn framing(&self) -> Framing {
@@ -84,11 +66,6 @@ fn choice(value: &Value) -> Result<Choice, GenerateError> {
         tool_calls: Vec::new(),
         logprobs: logprobs(&value["logprobs"]),
     })
-}
-
-fn index(choice: &Value) -> Result<u32, GenerateError> {
-    let index = choice["index"].as_u64().unwrap_or(0);
-    u32::try_from(index).map_err(|_| malformed(format!("answer number {index}")))
 }
 
 /// The older shape: lists side by side.

@@ -14,10 +14,13 @@ pub(crate) use chat::Chat;
 pub(crate) use completions::Completions;
 pub(crate) use responses::Responses;
 
-use super::protocol::{count, excerpt, is_context_length, kind_of, malformed};
-use choral::provider::{ErrorKind, FinishReason, GenerateError, TokenLogprob, Usage};
+use super::protocol::{add_extra, count, excerpt, is_context_length, kind_of, list, malformed};
+use choral::provider::{
+    Choice, ErrorKind, FinishReason, GenerateError, GenerateRequest, GenerateResponse,
+    TokenLogprob, Usage,
+};
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// What an error means. Servers that follow the protocol loosely put the error's fields,
 /// or a text, in several places.
@@ -97,6 +100,46 @@ pub(super) fn usage(usage: &Value) -> Usage {
     made.cached_tokens = count(&usage["prompt_tokens_details"]["cached_tokens"]);
     made.reasoning_tokens = count(&usage["completion_tokens_details"]["reasoning_tokens"]);
     made
+}
+
+/// What bodies of chat completions and completions end with.
+fn finish_body(
+    body: &mut Map<String, Value>,
+    request: &GenerateRequest,
+    stream: bool,
+) -> Result<(), GenerateError> {
+    if stream {
+        body.insert("stream".to_owned(), true.into());
+        let options = json!({"include_usage": true});
+        body.insert("stream_options".to_owned(), options);
+    }
+    add_extra(body, request)
+}
+
+/// An answer of chat completions or completions, each of whose `choices` is read by
+/// `choice`.
+fn response_of(
+    body: &Value,
+    choice: impl Fn(&Value) -> Result<Choice, GenerateError>,
+) -> Result<GenerateResponse, GenerateError> {
+    if let Some(error) = error_of(body, ErrorKind::Server) {
+        return Err(error);
+    }
+    let choices = list(body, "choices")?.iter().map(choice);
+    let choices: Vec<_> = choices.collect::<Result<_, _>>()?;
+    if choices.is_empty() {
+        return Err(malformed("no answer among its `choices`"));
+    }
+    let model = body["model"].as_str().unwrap_or_default();
+    let mut response = GenerateResponse::of_choices(model, choices);
+    response.usage = usage(&body["usage"]);
+    Ok(response)
+}
+
+/// Which of the answers a choice is.
+fn index(choice: &Value) -> Result<u32, GenerateError> {
+    let index = choice["index"].as_u64().unwrap_or(0);
+    u32::try_from(index).map_err(|_| malformed(format!("answer number {index}")))
 }
 
 /// A token as chat completions and responses have it, and Ollama.
