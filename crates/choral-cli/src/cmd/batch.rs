@@ -9,6 +9,7 @@ mod embeddings;
 pub(super) mod files;
 mod input;
 mod provider;
+pub(super) mod record;
 mod settings;
 mod sink;
 mod target;
@@ -27,12 +28,12 @@ use chat::Chat;
 use choral::job::table::CsvOptions;
 use choral::job::{
     Counter, EngineRunner, FileFormat, InputFormat, Inputs, Job, JobLimits, JobSummary, ModelNames,
-    Order, PromptTemplate, RecordError, Row, RowCode, RowError, RowHead, RowReader, RowWork, Shard,
-    Stop,
+    Order, PromptTemplate, Row, RowCode, RowError, RowHead, RowReader, RowWork, Shard, Stop,
 };
 use choral::sampling::fresh_seed;
 use clap::ValueEnum;
 use input::Facts;
+use record::{GOES_ON, explained};
 use sink::Answers;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -429,62 +430,14 @@ impl Args {
         job: choral::job::Description,
         seed: Option<u64>,
     ) -> Result<choral::job::Record> {
-        use choral::job::{Record, Reuse};
-        let reuse = Reuse {
+        let reuse = choral::job::Reuse {
             overwrite: self.overwrite,
             changed: self.resume,
             retry_errors: self.retry_errors,
         };
-        let record = Record::open(&target.record, job, seed, fresh_seed(), reuse);
-        let record = record.map_err(|error| {
-            let hint = match &error {
-                RecordError::OtherJob { .. } => {
-                    "--resume keeps what is still right of it, --overwrite begins anew"
-                }
-                RecordError::Exists { .. }
-                | RecordError::Changed { .. }
-                | RecordError::Journal { .. } => "--overwrite begins anew",
-                _ => return error.into(),
-            };
-            anyhow::anyhow!("{}: {hint}", crate::message::message(&error.into()))
-        })?;
-        if record.num_found() > 0 && !self.quiet {
-            tell(&format!("{} answers are there already", record.num_found()));
-        }
-        if record.num_damaged() > 0 {
-            tell(&format!(
-                "{} answers are not what was written, and are computed again",
-                record.num_damaged()
-            ));
-        }
-        if record.is_output_gone() {
-            tell("the journal's output is gone: all rows are computed again");
-        }
-        Ok(record)
+        record::open(&target.record, job, seed, fresh_seed(), reuse, self.quiet)
     }
 }
-
-/// Why a job ended before its rows did, and what there is to do.
-fn explained(error: anyhow::Error, is_record: bool) -> anyhow::Error {
-    // It is wrapped in errors of the system's, and of the job's.
-    let of_record = error.chain().find_map(|cause| {
-        let cause = cause.downcast_ref::<io::Error>()?;
-        cause.get_ref()?.downcast_ref::<RecordError>()
-    });
-    match of_record {
-        Some(what @ (RecordError::Finished { .. } | RecordError::Surplus { .. })) => {
-            anyhow::anyhow!(
-                "{what}: --resume computes what was changed and leaves out what is gone, \
-                 --overwrite begins anew"
-            )
-        }
-        _ if is_record => error.context(GOES_ON),
-        _ => error,
-    }
-}
-
-/// What holds for every job with a record.
-const GOES_ON: &str = "the job is not done; what is done is kept, and the same command goes on";
 
 fn finish(summary: &JobSummary, num_blank_lines: u64, is_record: bool, is_quiet: bool) -> ExitCode {
     if num_blank_lines > 0 && !is_quiet {

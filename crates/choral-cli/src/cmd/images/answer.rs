@@ -12,16 +12,16 @@ use crate::args::ModelArgs;
 use crate::args::model::{info, parse_count};
 use crate::args::sampling::SamplingArgs;
 use crate::args::template::TemplateArgs;
-use crate::cmd::batch::files;
+use crate::cmd::batch::{files, record};
 use crate::interrupt::Interrupt;
 use crate::message::{Usage, message};
 use crate::output::config::Config;
 use crate::output::progress::Progress;
 use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, input};
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use choral::job::{
-    ChatInput, Description, EngineRunner, Job, JobLimits, Order, Record, RecordError, RenderError,
-    Rendered, Reuse, Row, RowCode, RowError, RowHead, RowInput, RowWork, Settings, Stop,
+    ChatInput, Description, EngineRunner, Job, JobLimits, Order, Record, RenderError, Rendered,
+    Reuse, Row, RowCode, RowError, RowHead, RowInput, RowWork, Settings, Stop,
 };
 use choral::model::GenerationDefaults;
 use choral::sampling::{SamplingParams, fresh_seed};
@@ -395,23 +395,7 @@ impl AnswerArgs {
             changed: self.resume,
             retry_errors: self.retry_errors,
         };
-        let record = Record::open(&self.output, job, given, fresh, reuse);
-        let record = record.map_err(|error| {
-            let hint = match &error {
-                RecordError::OtherJob { .. } => {
-                    "--resume keeps what is still right of it, --overwrite begins anew"
-                }
-                RecordError::Exists { .. }
-                | RecordError::Changed { .. }
-                | RecordError::Journal { .. } => "--overwrite begins anew",
-                _ => return error.into(),
-            };
-            anyhow!("{}: {hint}", message(&error.into()))
-        })?;
-        if record.num_found() > 0 && !self.quiet {
-            tell(&format!("{} answers are there already", record.num_found()));
-        }
-        Ok(record)
+        record::open(&self.output, job, given, fresh, reuse, self.quiet)
     }
 }
 
