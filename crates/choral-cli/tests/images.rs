@@ -180,10 +180,18 @@ fn a_run_that_is_killed_goes_on_and_ends_alike() {
     .status()
     .expect("runs");
     assert!(once.success());
-    for name in ["embeddings.bin", "filenames.txt", "embeddings.json"] {
+    for name in ["embeddings.bin", "filenames.txt"] {
         let read = |store: &str| fs::read(folder.path().join(store).join(name)).expect("a file");
         assert_eq!(read("store"), read("once"), "{name}");
     }
+    let described = |store: &str| {
+        let file = folder.path().join(store).join("embeddings.json");
+        let text = fs::read_to_string(file).expect("a sidecar");
+        let mut json: Value = serde_json::from_str(&text).expect("JSON");
+        assert!(json["identity"].take().is_string());
+        json
+    };
+    assert_eq!(described("store"), described("once"));
 }
 
 /// A store of five pictures, and pairs of them.

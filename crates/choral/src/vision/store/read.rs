@@ -6,6 +6,7 @@ use choral_formats::MappedFile;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Longest list of names that is read.
 const MAX_NAMES_BYTES: u64 = 4 << 30;
@@ -20,6 +21,8 @@ pub struct EmbeddingStore {
     /// None of a store without images.
     rows: Option<MappedFile>,
     sidecar: Option<Sidecar>,
+    /// As long as the array was, and when it was changed last.
+    array: (u64, Option<SystemTime>),
 }
 
 impl EmbeddingStore {
@@ -39,8 +42,8 @@ impl EmbeddingStore {
         };
         // What it says of a store that grows is there already, and the rest is not read.
         let sidecar = Sidecar::read(folder)?;
-        let found = match fs::metadata(&path) {
-            Ok(metadata) => metadata.len(),
+        let (found, modified) = match fs::metadata(&path) {
+            Ok(metadata) => (metadata.len(), metadata.modified().ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(missing(EMBEDDINGS));
             }
@@ -76,6 +79,7 @@ impl EmbeddingStore {
             hidden,
             rows: rows.transpose()?,
             sidecar,
+            array: (found, modified),
         })
     }
 
@@ -136,6 +140,24 @@ impl EmbeddingStore {
     /// Tokens of an image in height and in width.
     pub fn grid(&self) -> [usize; 2] {
         self.grid
+    }
+
+    /// What tells this store from others, and from those that were in its place. Rows are
+    /// only ever added to a store: this and the number of a row name numbers that do not
+    /// change. A copy of a store has the same; what is added to either afterwards is not
+    /// told apart.
+    ///
+    /// Of a store that has nothing of its own (no sidecar, or one of an earlier version)
+    /// it is made of the length of its array and the time that it was changed.
+    pub fn identity(&self) -> String {
+        let own = self.sidecar.as_ref();
+        if let Some(identity) = own.and_then(|sidecar| sidecar.identity.clone()) {
+            return identity;
+        }
+        let (length, modified) = self.array;
+        let since = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let since = since.map_or(0, |since| since.as_nanos());
+        format!("{length} bytes of {since}")
     }
 
     /// What the store says about itself, if it does.

@@ -1,6 +1,7 @@
 //! What a store says about itself.
 
 use super::{SIDECAR, StoreError, VALUE_BYTES};
+use crate::sampling::fresh_seed;
 use crate::vision::ImageGeometry;
 use crate::vision::image::ImageSize;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,10 @@ pub struct Sidecar {
     /// The version of the format.
     #[serde(rename = "choral_embeddings")]
     pub version: u32,
+    /// Drawn when the store was begun, and kept as long as it lives; one that takes its
+    /// place has another. Stores of earlier versions have none until something is added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// The type of a number.
     pub dtype: String,
     /// Images, tokens of each, numbers of each token.
@@ -79,8 +84,13 @@ impl Preprocessing {
     }
 }
 
+/// What no other store has: random bits, as hexadecimal digits.
+pub(super) fn fresh_identity() -> String {
+    format!("{:016x}{:016x}", fresh_seed(), fresh_seed())
+}
+
 impl Sidecar {
-    /// A store without images, of a model whose tokens are `hidden` numbers wide.
+    /// A new store without images, of a model whose tokens are `hidden` numbers wide.
     pub fn new(
         grid: [usize; 2],
         hidden: usize,
@@ -89,6 +99,7 @@ impl Sidecar {
     ) -> Self {
         Self {
             version: VERSION,
+            identity: Some(fresh_identity()),
             dtype: DTYPE.to_owned(),
             shape: [0, grid[0] * grid[1], hidden],
             grid,

@@ -24,7 +24,10 @@ fn sidecar() -> Sidecar {
         numeric: "bf16".to_owned(),
     };
     let preprocessing = Preprocessing::new(&geometry, ImageSize::Fixed(56));
-    Sidecar::new([2, 2], HIDDEN, model, preprocessing)
+    let mut sidecar = Sidecar::new([2, 2], HIDDEN, model, preprocessing);
+    // Alike in all of them, so that files can be compared.
+    sidecar.identity = Some("one".to_owned());
+    sidecar
 }
 
 fn embedding(value: u8) -> ImageEmbedding {
@@ -349,4 +352,51 @@ fn an_empty_store_is_one() {
     assert!(EmbeddingStore::check(nothing.path()).is_err());
     let error = refusal(open(&nothing));
     assert!(error.contains("it has no embeddings.bin"), "{error}");
+}
+
+#[test]
+fn a_store_keeps_its_identity_as_it_grows_and_a_new_one_has_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |overwrite: bool, name: &str| {
+        let fresh = Sidecar {
+            identity: Some(sidecar::fresh_identity()),
+            ..sidecar()
+        };
+        let writer = StoreWriter::open(folder.path(), fresh, overwrite);
+        let mut writer = writer.expect("writable");
+        writer
+            .push(Path::new(name), &embedding(0))
+            .expect("written");
+        writer.finish().expect("written");
+        open(&folder).expect("a store").identity()
+    };
+    let first = write(false, "a");
+    assert_eq!(first.len(), 32);
+    assert_eq!(write(false, "b"), first);
+    assert_ne!(write(true, "a"), first);
+}
+
+#[test]
+fn a_store_without_an_identity_has_one_of_its_array() {
+    let folder = store(&["a", "b"]);
+    let mut older = sidecar();
+    older.identity = None;
+    (older.shape[0], older.complete) = (2, true);
+    older.write(folder.path()).expect("written");
+    let found = open(&folder).expect("a store").identity();
+    assert!(found.starts_with("128 bytes of "), "{found}");
+    fs::remove_file(file(&folder, SIDECAR)).expect("removed");
+    assert_eq!(open(&folder).expect("a store").identity(), found);
+    let array = fs::File::options()
+        .write(true)
+        .open(file(&folder, EMBEDDINGS));
+    let later = std::time::SystemTime::now() + std::time::Duration::from_mins(1);
+    array
+        .and_then(|file| file.set_modified(later))
+        .expect("touched");
+    assert_ne!(open(&folder).expect("a store").identity(), found);
+    // It gets one of its own as soon as something is added.
+    older.write(folder.path()).expect("written");
+    add(&folder, 2, &["c"]).finish().expect("written");
+    assert_eq!(open(&folder).expect("a store").identity().len(), 32);
 }

@@ -1,6 +1,7 @@
 //! Writing a store, and adding to one.
 
 use super::read::{has_files, read_names};
+use super::sidecar::fresh_identity;
 use super::{EMBEDDINGS, FILENAMES, SIDECAR, Sidecar, StoreError};
 use crate::vision::ImageEmbedding;
 use std::collections::HashSet;
@@ -184,6 +185,7 @@ impl StoreWriter {
     /// Says of a complete store that it is not any more, before that is so.
     fn begin(&mut self) -> Result<(), StoreError> {
         self.sidecar.complete = false;
+        self.sidecar.identity.get_or_insert_with(fresh_identity);
         self.sidecar.write(&self.folder)?;
         for (file, name) in [(&mut self.rows, EMBEDDINGS), (&mut self.names, FILENAMES)] {
             file.seek(SeekFrom::End(0))
