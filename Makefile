@@ -6,6 +6,7 @@
 #   make batch-generate EMBEDS=my_embeddings BATCH=64 TOKENS=50
 #   make batch-generate EMBEDS=my_embeddings PAIRS=pairs.txt
 #   make batch-single EMBEDS=my_embeddings INDICES=indices.txt
+#   make demo-images
 #
 # WEIGHTS=MODEL names a model; without it the small one that ships is used. OUT=FILE writes
 # answers as JSON lines, PROMPT=TEXT asks something else, and variables of the environment
@@ -21,7 +22,7 @@ common = $(call option,--model,$(WEIGHTS)) $(call option,--embeds,$(EMBEDS)) \
 	$(call option,--seed,$(SEED)) $(call option,--output,$(OUT))
 
 help:
-	@sed -n '4,12s/^# \{0,1\}//p' Makefile
+	@sed -n '4,13s/^# \{0,1\}//p' Makefile
 
 build:
 	cargo build --release
@@ -44,3 +45,14 @@ batch-single describe:
 
 report:
 	$(CHORAL) images report '$(or $(RESULTS),results.jsonl)' $(call option,--output,$(OUT))
+
+# The pictures that ship, compared by the model that ships: answers here, and as a page.
+DEMO := target/demo-images
+demo-images:
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)
+	$(CHORAL) images precompute examples/pictures --output $(DEMO)/store --quiet
+	$(CHORAL) images pairs --embeds $(DEMO)/store --pairs examples/pictures/pairs.txt \
+		--prompt 'Which picture has more circles?' --do-sample 0 --quiet
+	$(CHORAL) images pairs --embeds $(DEMO)/store --pairs examples/pictures/pairs.txt \
+		--prompt 'Compare the two pictures.' --do-sample 0 --output $(DEMO)/results.jsonl --quiet
+	$(CHORAL) images report $(DEMO)/results.jsonl --output $(DEMO)/report.html
