@@ -227,6 +227,12 @@ pub(crate) fn readable(
     outcome.map_err(told).map_err(unread).ok()
 }
 
+/// The lines of a file that came down, without blank ones.
+pub(crate) fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = file.split(|byte| *byte == b'\n');
+    lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace))
+}
+
 /// Puts outcomes in the order of the ticket. A request that the vendor says nothing of
 /// has `missing` as its own.
 pub(crate) fn in_order(

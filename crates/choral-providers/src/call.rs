@@ -75,4 +75,14 @@ impl Call {
             max_bytes: None,
         }
     }
+
+    /// The same call further down its path. Ids come from files and servers: each stays
+    /// one segment.
+    #[must_use]
+    pub(crate) fn below(mut self, segments: &[&str]) -> Self {
+        if let Ok(mut path) = self.url.path_segments_mut() {
+            path.extend(segments);
+        }
+        self
+    }
 }

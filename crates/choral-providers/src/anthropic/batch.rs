@@ -4,8 +4,8 @@
 //! the server sends: the key goes to no other place.
 
 use super::{Messages, error_of};
-use crate::batches::{Entry, in_order, made, making, readable};
-use crate::call::{Body, Call};
+use crate::batches::{Entry, in_order, lines, made, making, readable};
+use crate::call::Body;
 use crate::protocol::{Protocol, count, json, string};
 use crate::remote::Shared;
 use choral::provider::{
@@ -76,19 +76,11 @@ pub(crate) fn check_id(id: &str) -> Result<(), GenerateError> {
     Err(GenerateError::invalid("id", message))
 }
 
-/// Ids come from files: each stays one segment of the path.
-fn push(call: &mut Call, segments: &[&str]) {
-    if let Ok(mut path) = call.url.path_segments_mut() {
-        path.extend(segments);
-    }
-}
-
 pub(crate) async fn status(
     shared: &Shared,
     ticket: &BatchTicket,
 ) -> Result<BatchStatus, GenerateError> {
-    let mut call = shared.get("v1/messages/batches");
-    push(&mut call, &[&ticket.id]);
+    let call = shared.get("v1/messages/batches").below(&[&ticket.id]);
     read_status(shared, &shared.fetch_json(&call).await?)
 }
 
@@ -96,8 +88,8 @@ pub(crate) async fn cancel(
     shared: &Shared,
     ticket: &BatchTicket,
 ) -> Result<BatchStatus, GenerateError> {
-    let mut call = shared.post("v1/messages/batches", &json!({}));
-    push(&mut call, &[&ticket.id, "cancel"]);
+    let call = shared.post("v1/messages/batches", &json!({}));
+    let call = call.below(&[&ticket.id, "cancel"]);
     read_status(shared, &shared.fetch_json(&call).await?)
 }
 
@@ -137,13 +129,11 @@ pub(crate) async fn results(
         let message = "the batch has not ended";
         return Err(GenerateError::invalid("ticket", message).with_provider(name));
     }
-    let mut call = shared.get("v1/messages/batches");
-    push(&mut call, &[&ticket.id, "results"]);
+    let call = shared.get("v1/messages/batches");
+    let mut call = call.below(&[&ticket.id, "results"]);
     call.max_bytes = Some(shared.client.options().max_download_bytes);
     let fetched = shared.client.fetch(&call).await?;
-    let lines = fetched.body.split(|byte| *byte == b'\n');
-    let lines = lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace));
-    let outcomes = lines.filter_map(|line| readable(shared, outcome(shared, line)));
+    let outcomes = lines(&fetched.body).filter_map(|line| readable(shared, outcome(shared, line)));
     let missing = GenerateError::new(ErrorKind::Server, "the batch has no outcome for it");
     Ok(in_order(ticket, outcomes, &missing.with_provider(name)))
 }

@@ -3,7 +3,7 @@
 //! Source: OpenAI's API reference, "Batch" and "Files".
 
 use super::explain;
-use crate::batches::{Entry, in_order, made, making, readable};
+use crate::batches::{Entry, in_order, lines, made, making, readable};
 use crate::call::{Body, Call};
 use crate::protocol::{count, json, string};
 use crate::remote::Shared;
@@ -84,16 +84,8 @@ pub(crate) fn line(entry: &Entry) -> Vec<u8> {
 }
 
 async fn batch(shared: &Shared, ticket: &BatchTicket) -> Result<Value, GenerateError> {
-    let mut call = shared.get("batches");
-    push(&mut call, &[&ticket.id]);
+    let call = shared.get("batches").below(&[&ticket.id]);
     shared.fetch_json(&call).await
-}
-
-/// Ids come from files and servers: each stays one segment of the path.
-fn push(call: &mut Call, segments: &[&str]) {
-    if let Ok(mut path) = call.url.path_segments_mut() {
-        path.extend(segments);
-    }
 }
 
 pub(crate) async fn status(
@@ -107,8 +99,8 @@ pub(crate) async fn cancel(
     shared: &Shared,
     ticket: &BatchTicket,
 ) -> Result<BatchStatus, GenerateError> {
-    let mut call = shared.post("batches", &json!({}));
-    push(&mut call, &[&ticket.id, "cancel"]);
+    let call = shared.post("batches", &json!({}));
+    let call = call.below(&[&ticket.id, "cancel"]);
     read_status(shared, &shared.fetch_json(&call).await?)
 }
 
@@ -173,16 +165,11 @@ pub(crate) async fn results(
         let Some(id) = batch[file].as_str().filter(|id| !id.is_empty()) else {
             continue;
         };
-        let mut call = shared.get("files");
-        push(&mut call, &[id, "content"]);
+        let mut call = shared.get("files").below(&[id, "content"]);
         call.max_bytes = Some(shared.client.options().max_download_bytes);
         let fetched = shared.client.fetch(&call).await?;
-        for line in fetched.body.split(|byte| *byte == b'\n') {
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            outcomes.extend(readable(shared, outcome(shared, line)));
-        }
+        let found = lines(&fetched.body);
+        outcomes.extend(found.filter_map(|line| readable(shared, outcome(shared, line))));
     }
     Ok(in_order(ticket, outcomes, &missing.with_provider(name)))
 }

@@ -1,13 +1,12 @@
 //! `/chat/completions`.
 
-use super::{error_of, finish_body, finish_reason, index, response_of, token_logprob, usage};
+use super::{chunk, finish_body, finish_reason, index, response_of, token_logprob};
 use crate::lines::{Frame, Framing};
 use crate::protocol::{
-    Assembler, Draft, Drafts, Protocol, Step, given, json, malformed, renamed, string,
+    Assembler, Draft, Drafts, Protocol, Step, given, malformed, renamed, string,
 };
 use choral::provider::{
-    Choice, ErrorKind, FinishReason, GenerateError, GenerateRequest, GenerateResponse,
-    TokenLogprob, ToolCall,
+    Choice, FinishReason, GenerateError, GenerateRequest, GenerateResponse, TokenLogprob, ToolCall,
 };
 use serde_json::{Map, Value};
 
@@ -128,20 +127,10 @@ struct ChatStream {
 impl Assembler for ChatStream {
     fn push(&mut self, frame: &Frame) -> Result<Step, GenerateError> {
         let mut step = Step::default();
-        if frame.data.trim() == "[DONE]" {
+        let Some(chunk) = chunk(frame, &mut self.drafts)? else {
             step.is_end = true;
             return Ok(step);
-        }
-        let chunk = json(frame.data.as_bytes())?;
-        if let Some(error) = error_of(&chunk, ErrorKind::Server) {
-            return Err(error);
-        }
-        if let Some(model) = chunk["model"].as_str().filter(|model| !model.is_empty()) {
-            model.clone_into(&mut self.drafts.model);
-        }
-        if chunk["usage"].is_object() {
-            self.drafts.usage = usage(&chunk["usage"]);
-        }
+        };
         for choice in chunk["choices"].as_array().into_iter().flatten() {
             let delta = &choice["delta"];
             let index = index(choice)?;

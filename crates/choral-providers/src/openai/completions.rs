@@ -1,10 +1,10 @@
 //! `/completions`: a prompt that is continued as it stands.
 
-use super::{error_of, finish_body, finish_reason, index, response_of, usage};
+use super::{chunk, finish_body, finish_reason, index, response_of};
 use crate::lines::{Frame, Framing};
-use crate::protocol::{Assembler, Drafts, Protocol, Step, given, json, renamed, string};
+use crate::protocol::{Assembler, Drafts, Protocol, Step, given, renamed, string};
 use choral::provider::{
-    Choice, ErrorKind, GenerateError, GenerateRequest, GenerateResponse, Input, TokenLogprob,
+    Choice, GenerateError, GenerateRequest, GenerateResponse, Input, TokenLogprob,
 };
 use serde_json::{Map, Value};
 
@@ -94,20 +94,10 @@ struct CompletionStream {
 impl Assembler for CompletionStream {
     fn push(&mut self, frame: &Frame) -> Result<Step, GenerateError> {
         let mut step = Step::default();
-        if frame.data.trim() == "[DONE]" {
+        let Some(chunk) = chunk(frame, &mut self.drafts)? else {
             step.is_end = true;
             return Ok(step);
-        }
-        let chunk = json(frame.data.as_bytes())?;
-        if let Some(error) = error_of(&chunk, ErrorKind::Server) {
-            return Err(error);
-        }
-        if let Some(model) = chunk["model"].as_str().filter(|model| !model.is_empty()) {
-            model.clone_into(&mut self.drafts.model);
-        }
-        if chunk["usage"].is_object() {
-            self.drafts.usage = usage(&chunk["usage"]);
-        }
+        };
         for choice in chunk["choices"].as_array().into_iter().flatten() {
             let text = choice["text"].as_str().unwrap_or_default();
             let index = index(choice)?;

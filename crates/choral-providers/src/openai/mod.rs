@@ -14,7 +14,10 @@ pub(crate) use chat::Chat;
 pub(crate) use completions::Completions;
 pub(crate) use responses::Responses;
 
-use super::protocol::{add_extra, count, excerpt, is_context_length, kind_of, list, malformed};
+use super::lines::Frame;
+use super::protocol::{
+    Drafts, add_extra, count, excerpt, is_context_length, json as json_of, kind_of, list, malformed,
+};
 use choral::provider::{
     Choice, ErrorKind, FinishReason, GenerateError, GenerateRequest, GenerateResponse,
     TokenLogprob, Usage,
@@ -134,6 +137,25 @@ fn response_of(
     let mut response = GenerateResponse::of_choices(model, choices);
     response.usage = usage(&body["usage"]);
     Ok(response)
+}
+
+/// The next piece of a stream of chat completions or completions; none at its end. What
+/// it says of the whole goes to `drafts`.
+fn chunk(frame: &Frame, drafts: &mut Drafts) -> Result<Option<Value>, GenerateError> {
+    if frame.data.trim() == "[DONE]" {
+        return Ok(None);
+    }
+    let chunk = json_of(frame.data.as_bytes())?;
+    if let Some(error) = error_of(&chunk, ErrorKind::Server) {
+        return Err(error);
+    }
+    if let Some(model) = chunk["model"].as_str().filter(|model| !model.is_empty()) {
+        model.clone_into(&mut drafts.model);
+    }
+    if chunk["usage"].is_object() {
+        drafts.usage = usage(&chunk["usage"]);
+    }
+    Ok(Some(chunk))
 }
 
 /// Which of the answers a choice is.

@@ -1,11 +1,10 @@
 //! One row's answer, as a line of the output has it.
 
 use super::{Embedding, Form};
-use crate::job::{RowError, RowHead, error_body, status};
+use crate::job::{ResultLine, RowError, RowHead};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 
 /// What came of one row. Its JSON is one line of the output, in the row's own format;
 /// it depends on the row and the model, and on nothing of the run.
@@ -103,34 +102,13 @@ struct Own<'a> {
     error: Option<&'a RowError>,
 }
 
-/// A line of OpenAI's output file.
+/// OpenAI's list of a row's embeddings.
 #[derive(Serialize)]
-struct OpenAi<'a> {
-    id: String,
-    custom_id: Option<&'a str>,
-    response: Response<'a>,
-    error: Value,
-}
-
-#[derive(Serialize)]
-struct Response<'a> {
-    status_code: u16,
-    request_id: String,
-    body: Body<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Body<'a> {
-    List {
-        object: &'static str,
-        data: Vec<Item<'a>>,
-        model: &'a str,
-        usage: Usage,
-    },
-    Error {
-        error: Value,
-    },
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Item<'a>>,
+    model: &'a str,
+    usage: Usage,
 }
 
 #[derive(Serialize)]
@@ -186,42 +164,24 @@ impl Answer {
         }
     }
 
-    /// Ids follow from the row's key, so that outputs can be compared.
-    fn open_ai(&self) -> OpenAi<'_> {
-        let (status_code, body) = match &self.outcome {
-            Ok(outcome) => {
-                let item = |(index, embedding)| Item {
-                    object: "embedding",
-                    index,
-                    embedding: Vector {
-                        embedding,
-                        base64: outcome.base64,
-                    },
-                };
-                let list = Body::List {
-                    object: "list",
-                    data: outcome.embeddings.iter().enumerate().map(item).collect(),
-                    model: &outcome.model,
-                    usage: self.usage(),
-                };
-                (200, list)
+    fn open_ai(&self) -> ResultLine<'_, List<'_>> {
+        let list = self.outcome.as_ref().map(|outcome| {
+            let item = |(index, embedding)| Item {
+                object: "embedding",
+                index,
+                embedding: Vector {
+                    embedding,
+                    base64: outcome.base64,
+                },
+            };
+            List {
+                object: "list",
+                data: outcome.embeddings.iter().enumerate().map(item).collect(),
+                model: &outcome.model,
+                usage: self.usage(),
             }
-            Err(error) => {
-                let body = error_body(error);
-                (status(error.code), Body::Error { error: body })
-            }
-        };
-        let key = self.head.key().fingerprint();
-        OpenAi {
-            id: format!("batch_req_{key:032x}"),
-            custom_id: self.head.given_id(),
-            response: Response {
-                status_code,
-                request_id: format!("req_{key:032x}"),
-                body,
-            },
-            error: Value::Null,
-        }
+        });
+        ResultLine::new(&self.head.key(), self.head.given_id(), list)
     }
 }
 

@@ -107,18 +107,7 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
     }
 
     fn row(&mut self, entry: Entry) -> Row {
-        let Entry {
-            index,
-            line,
-            content,
-            file,
-        } = entry;
-        let mut head = RowHead {
-            index,
-            line,
-            file,
-            ..RowHead::default()
-        };
+        let (mut head, content) = entry.open();
         self.file_form.enter(head.file.as_ref());
         // A line that is broken is answered as those around it.
         let mut form = Form::new(self.file_form.is_open_ai_by_default());
@@ -131,7 +120,7 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
         };
         let work = work.map_err(|fault| RowError {
             file: head.file.clone(),
-            ..fault.at(line)
+            ..fault.at(head.line)
         });
         Row { head, form, work }
     }

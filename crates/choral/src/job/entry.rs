@@ -27,6 +27,19 @@ pub struct Entry {
     pub content: Result<Content, Fault>,
 }
 
+impl Entry {
+    /// Which row it is, and what it says.
+    pub(crate) fn open(self) -> (RowHead, Result<Content, Fault>) {
+        let head = RowHead {
+            index: self.index,
+            line: self.line,
+            file: self.file,
+            ..RowHead::default()
+        };
+        (head, self.content)
+    }
+}
+
 /// What an [`Entry`] says.
 #[derive(Debug)]
 pub enum Content {

@@ -48,7 +48,7 @@ pub use input::{FileFormat, FileSource, InputFile, Inputs};
 pub use key::RowKey;
 pub use line::{Line, LineFault, Lines};
 pub use merge::{MergeError, Merged, merge};
-pub(crate) use open_ai::{error_body, status};
+pub(crate) use open_ai::ResultLine;
 pub use parameter::{PARAMETERS, ParameterError, set_parameter};
 pub(crate) use parsed::{MAX_PARSED_BYTES, fields};
 pub use provider::{ProviderRunner, reply, seeded};

@@ -7,6 +7,7 @@
 use super::answer::{Answer, Choice, TokenAlternative, TokenEntry, Usage};
 use super::draft::Draft;
 use super::entry::Fault;
+use super::key::RowKey;
 use super::parameter::excerpt;
 use super::provider::{self, Base};
 use super::reader::{ModelNames, Terms};
@@ -206,25 +207,54 @@ fn local(body: Map<String, Value>, endpoint: Endpoint, terms: &Terms) -> Result<
 
 /// A line of OpenAI's output file, or of its error file.
 #[derive(Serialize)]
-struct Line<'a> {
+pub(crate) struct ResultLine<'a, T> {
     id: String,
     custom_id: Option<&'a str>,
-    response: Response<'a>,
+    response: Response<T>,
     error: Value,
 }
 
 #[derive(Serialize)]
-struct Response<'a> {
+struct Response<T> {
     status_code: u16,
     request_id: String,
-    body: Body<'a>,
+    body: Body<T>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Body<'a> {
-    Answer(Completion<'a>),
+enum Body<T> {
+    Answer(T),
     Error { error: Value },
+}
+
+impl<'a, T> ResultLine<'a, T> {
+    /// The line of a row: an answer, or an error. Ids follow from the row's key, so that
+    /// outputs can be compared.
+    pub(crate) fn new(
+        key: &RowKey,
+        custom_id: Option<&'a str>,
+        answer: Result<T, &RowError>,
+    ) -> Self {
+        let key = key.fingerprint();
+        let (status_code, body) = match answer {
+            Ok(answer) => (200, Body::Answer(answer)),
+            Err(error) => {
+                let body = error_body(error);
+                (status(error.code), Body::Error { error: body })
+            }
+        };
+        Self {
+            id: format!("batch_req_{key:032x}"),
+            custom_id,
+            response: Response {
+                status_code,
+                request_id: format!("req_{key:032x}"),
+                body,
+            },
+            error: Value::Null,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -277,25 +307,8 @@ pub(super) fn line<'a>(
         choices: answer.outputs.iter().map(|c| choice(c, endpoint)).collect(),
         usage: &answer.usage,
     };
-    let (status_code, body) = match &answer.error {
-        Some(error) => (
-            status(error.code),
-            Body::Error {
-                error: error_body(error),
-            },
-        ),
-        None => (200, Body::Answer(completion())),
-    };
-    Line {
-        id: format!("batch_req_{key}"),
-        custom_id: answer.custom_id.as_deref(),
-        response: Response {
-            status_code,
-            request_id: format!("req_{key}"),
-            body,
-        },
-        error: Value::Null,
-    }
+    let found = answer.error.as_ref().map_or_else(|| Ok(completion()), Err);
+    ResultLine::new(&answer.key, answer.custom_id.as_deref(), found)
 }
 
 fn choice(choice: &Choice, endpoint: Endpoint) -> CompletionChoice<'_> {

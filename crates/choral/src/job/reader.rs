@@ -152,18 +152,7 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
     }
 
     fn row(&mut self, entry: Entry) -> Row {
-        let Entry {
-            index,
-            line,
-            file,
-            content,
-        } = entry;
-        let mut head = RowHead {
-            index,
-            line,
-            file,
-            ..RowHead::default()
-        };
+        let (mut head, content) = entry.open();
         self.file_form.enter(head.file.as_ref());
         if content.is_err() && self.file_form.is_open_ai_by_default() {
             head.form = Form::unknown_request();
@@ -184,7 +173,7 @@ impl<I: Iterator<Item = io::Result<Entry>>> RowReader<I> {
             Content::Fields { fields, is_text } => self.record(fields, is_text, &mut head),
         });
         let work = work.map_err(|fault| {
-            let mut error = fault.at(line);
+            let mut error = fault.at(head.line);
             error.file.clone_from(&head.file);
             error
         });
