@@ -12,6 +12,9 @@ use std::path::Path;
 /// Longest sidecar that is read.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// Longest identity.
+const MAX_IDENTITY: usize = 64;
+
 /// The version of the format.
 const VERSION: u32 = 1;
 
@@ -28,6 +31,9 @@ pub struct Sidecar {
     /// place has another. Stores of earlier versions have none until something is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// The folder that relative names begin at. Stores of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names_relative_to: Option<String>,
     /// The type of a number.
     pub dtype: String,
     /// Images, tokens of each, numbers of each token.
@@ -42,13 +48,23 @@ pub struct Sidecar {
     pub preprocessing: Preprocessing,
 }
 
-/// What made the numbers of a store.
+/// What made the numbers of a store, or is to answer from them.
+///
+/// Two files make embeddings of a GGUF model: its own, and the encoder's (`mmproj`). A
+/// store is added to only where both are the same. What answers from it is the first
+/// alone, and its encoder need not be there; where it is, it tells more: numbers of the
+/// same encoder are right, though the text model may be quantised in another way, and
+/// those of another are not what this model would see in the pictures. Where it is not,
+/// the text model must be the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreModel {
     /// The name of its file or folder.
     pub name: String,
     /// [`fingerprint`](crate::model::fingerprint) of it.
     pub fingerprint: String,
+    /// The same of its encoder of pictures, where that is a file of its own and is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder_fingerprint: Option<String>,
     /// The arithmetic.
     pub numeric: String,
 }
@@ -68,6 +84,25 @@ pub struct Preprocessing {
     pub mean: [f32; 3],
     /// Divides it then.
     pub std: [f32; 3],
+}
+
+impl StoreModel {
+    /// Refuses to answer with `self` from the store `folder`, which `made` made.
+    pub(super) fn check_answers(&self, made: &Self, folder: &Path) -> Result<(), StoreError> {
+        let (what, own, other) = match (&self.encoder_fingerprint, &made.encoder_fingerprint) {
+            (Some(own), Some(other)) => ("image encoder", own, other),
+            _ => ("model", &self.fingerprint, &made.fingerprint),
+        };
+        if own == other {
+            return Ok(());
+        }
+        Err(StoreError::Other {
+            path: folder.to_owned(),
+            what,
+            found: format!("`{}` ({other})", made.name),
+            expected: format!("`{}` ({own})", self.name),
+        })
+    }
 }
 
 impl Preprocessing {
@@ -100,6 +135,7 @@ impl Sidecar {
         Self {
             version: VERSION,
             identity: Some(fresh_identity()),
+            names_relative_to: None,
             dtype: DTYPE.to_owned(),
             shape: [0, grid[0] * grid[1], hidden],
             grid,
@@ -161,6 +197,17 @@ impl Sidecar {
                 found.shape, found.grid
             )));
         }
+        // It becomes the name of a folder.
+        let is_plain = |identity: &String| {
+            (1..=MAX_IDENTITY).contains(&identity.len())
+                && identity.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        if let Some(identity) = found.identity.as_ref().filter(|id| !is_plain(id)) {
+            return Err(wrong(format!(
+                "its identity is `{}`, expected 1 to {MAX_IDENTITY} letters and digits",
+                identity.escape_debug()
+            )));
+        }
         Ok(Some(found))
     }
 
@@ -209,6 +256,11 @@ impl Sidecar {
         if print != other_print {
             return differs("model", name, other_name);
         }
+        let encoder = |sidecar: &Self| {
+            let encoder = sidecar.model.encoder_fingerprint.clone();
+            encoder.unwrap_or_else(|| "none on record".to_owned())
+        };
+        differs("image encoder", encoder(self), encoder(other))?;
         let numeric = |sidecar: &Self| sidecar.model.numeric.clone();
         differs("numeric", numeric(self), numeric(other))?;
         let size = |sidecar: &Self| format!("{:?}", sidecar.preprocessing.image_size);
