@@ -27,12 +27,12 @@ from scenes import COLOURS, SHAPES, cell_labels, count_labels, draw, pack
 
 # Height, width, rows a step, share of the steps in the first and in the second half.
 SIZES = (
-    (168, 168, 10, 0.55, 0.25),
-    (224, 224, 8, 0.35, 0.3),
+    (168, 168, 10, 0.55, 0.2),
+    (224, 224, 8, 0.35, 0.2),
     (168, 224, 8, 0.05, 0.05),
     (224, 168, 8, 0.05, 0.05),
-    (336, 336, 4, 0.0, 0.12),
-    (448, 448, 3, 0.0, 0.23),
+    (336, 336, 4, 0.0, 0.2),
+    (448, 448, 3, 0.0, 0.3),
 )
 CHUNK, CHUNKS = 128, 3  # a question lies within one chunk of a row's text
 TEXT = CHUNK * CHUNKS

@@ -3,6 +3,7 @@
 
 mod golden;
 mod invariance;
+mod shipped;
 
 use base64::Engine as _;
 use choral::vision::image::{ImageProcessor, ImageSize};

@@ -5,9 +5,8 @@ use crate::cmd::units::printable;
 use anyhow::{Context as _, Result};
 use choral::model::{ModelFile, Numeric, fingerprint};
 use choral::vision::store::StoreModel;
-use choral::{Engine, EngineBuilder, ImageEncoderFile};
+use choral::{Engine, EngineBuilder, ImageEncoderFile, demo};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
 
 /// An engine's builder with everything that was given; without a model, one for the small
 /// one that ships, and that is said.
@@ -19,14 +18,11 @@ pub(super) fn builder(args: &ModelArgs, is_quiet: bool) -> Result<EngineBuilder>
     if !is_quiet {
         tell("no model was named (-m): the small one that ships looks at the pictures");
     }
-    Ok(builder.model(shipped()?))
-}
-
-/// The small model that ships.
-fn shipped() -> Result<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/choral-demo-vision");
-    path.canonicalize()
-        .context("the small model that ships is not here: name one with --model")
+    let shipped = demo::vision_model();
+    let shipped = shipped.context(
+        "the small model that ships has no place to be unpacked to: name another with --model",
+    )?;
+    Ok(builder.model(shipped))
 }
 
 /// What a store says of the model that made it, or that is to answer from it: of `file`,

@@ -7,14 +7,12 @@ use super::{Encoder, EncoderSpec, Layer};
 use crate::arch::EncoderFamily;
 use crate::model::names::{At, Role};
 use crate::model::packing::{self, Kept};
-use crate::model::tensors::Rows;
-use crate::model::{AttentionSpec, ModelError, Numeric, Scheme};
+use crate::model::tensors::{Rows, TensorFile};
+use crate::model::{AttentionSpec, ModelError, Numeric};
 use crate::nn::{Attention, Embedding, Linear, Mlp, Norm};
-use choral_formats::{Dtype, FormatError, ModelFile, TensorSource, TensorView, dequantize};
+use choral_formats::{Dtype, ModelFile, TensorView};
 use choral_kernels::Compute;
 use choral_kernels::matmul::PackedMatrix;
-use std::cell::RefCell;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// `[rows, columns]`.
@@ -53,7 +51,8 @@ pub(super) fn load(
     };
     let layers = (0..spec.num_layers).map(|index| loader.layer(index));
     let layers = layers.collect::<Result<_, _>>()?;
-    tensors.report_unused();
+    let is_wanted = |name: &str| !is_known_to_be_unused(name);
+    tensors.file.report_unused("encoder", is_wanted);
     Ok(Encoder {
         family,
         numeric,
@@ -135,54 +134,32 @@ impl EncoderSpec {
 
 /// The tensors of one file, under the names of one family.
 struct Tensors<'a> {
-    source: &'a dyn TensorSource,
-    scheme: Scheme,
+    file: TensorFile<'a>,
     spec: &'a EncoderSpec,
-    used: RefCell<HashSet<String>>,
 }
 
 impl<'a> Tensors<'a> {
     fn new(file: &'a ModelFile, spec: &'a EncoderSpec) -> Self {
         Self {
-            source: file.tensors(),
-            scheme: Scheme::of(file),
+            file: TensorFile::new(file),
             spec,
-            used: RefCell::default(),
         }
     }
 
     fn name(&self, role: Role, at: At, part: &str) -> String {
-        format!("{}.{part}", role.name(&self.spec.names, self.scheme, at))
+        format!(
+            "{}.{part}",
+            role.name(&self.spec.names, self.file.scheme, at)
+        )
     }
 
     fn find(&self, role: Role, at: At, part: &str) -> Option<TensorView<'a>> {
-        let name = self.name(role, at, part);
-        let view = self.source.tensor(&name).or_else(|| {
-            // Files of a model without a head leave out the model's own name.
-            let (_, rest) = name.split_once('.')?;
-            let is_hf = self.scheme == Scheme::Hf;
-            is_hf.then(|| self.source.tensor(rest)).flatten()
-        })?;
-        self.used.borrow_mut().insert(view.info.name.clone());
-        Some(view)
-    }
-
-    fn get(&self, role: Role, at: At, part: &str) -> Result<TensorView<'a>, ModelError> {
-        self.find(role, at, part)
-            .ok_or_else(|| ModelError::missing_tensor(self.source, &self.name(role, at, part)))
+        self.file.find(&self.name(role, at, part))
     }
 
     /// Finds a matrix, and checks its shape and type.
     fn matrix(&self, role: Role, at: At, shape: Shape) -> Result<TensorView<'a>, ModelError> {
-        let view = self.get(role, at, "weight")?;
-        if view.info.shape != shape {
-            return Err(self.shape_error(&view, &shape));
-        }
-        let readable = dequantize(view.info.dtype, &[], &mut []);
-        if matches!(readable, Err(FormatError::Unsupported { .. })) {
-            return Err(self.dtype_error(&view, "a float or a quantised type that can be read"));
-        }
-        Ok(view)
+        self.file.matrix(&self.name(role, at, "weight"), shape)
     }
 
     /// Type of a matrix, or F32 if it is not there.
@@ -192,27 +169,21 @@ impl<'a> Tensors<'a> {
     }
 
     fn vector(&self, role: Role, at: At, part: &str, len: usize) -> Result<Vec<f32>, ModelError> {
-        let view = self.get(role, at, part)?;
-        if view.info.shape != [len] {
-            return Err(self.shape_error(&view, &[len]));
-        }
-        if !matches!(view.info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(self.dtype_error(&view, "F32, F16 or BF16"));
-        }
-        let mut values = vec![0.0; len];
-        view.dequantize(&mut values)?;
-        Ok(values)
+        let view = self.file.required(&self.name(role, at, part))?;
+        self.file.floats(&view, &[len])
     }
 
     /// The vector of tokens of the first kind.
     fn kind(&self) -> Result<Vec<f32>, ModelError> {
         let (role, hidden) = (Role::TokenTypes, self.spec.hidden_size);
-        let view = self.get(role, At::default(), "weight")?;
+        let view = self
+            .file
+            .required(&self.name(role, At::default(), "weight"))?;
         let view = match view.info.shape[..] {
             // GGUF files hold a matrix of one row as a vector.
             [width] if width == hidden => view,
             [kinds, _] => self.matrix(role, At::default(), [kinds.max(1), hidden])?,
-            _ => return Err(self.shape_error(&view, &[1, hidden])),
+            _ => return Err(self.file.shape_error(&view, &[1, hidden])),
         };
         let mut values = vec![0.0; hidden];
         view.dequantize_row(0, &mut values)?;
@@ -226,40 +197,6 @@ impl<'a> Tensors<'a> {
             bias: Some(self.vector(role, at, "bias", width)?),
             eps: self.spec.norm_eps,
         })
-    }
-
-    fn shape_error(&self, view: &TensorView<'_>, expected: &[usize]) -> ModelError {
-        ModelError::Shape {
-            file: self.source.path().to_owned(),
-            name: view.info.name.clone(),
-            expected: expected.to_vec(),
-            found: view.info.shape.clone(),
-        }
-    }
-
-    fn dtype_error(&self, view: &TensorView<'_>, expected: &'static str) -> ModelError {
-        ModelError::Dtype {
-            file: self.source.path().to_owned(),
-            name: view.info.name.clone(),
-            expected,
-            found: view.info.dtype,
-        }
-    }
-
-    /// Tensors that nothing asked for: they may mean a model that is not what its
-    /// header says.
-    fn report_unused(&self) {
-        let used = self.used.borrow();
-        let is_unused = |name: &&str| !used.contains(*name) && !is_known_to_be_unused(name);
-        let names = self.source.infos().iter().map(|info| info.name.as_str());
-        let unused: Vec<&str> = names.filter(is_unused).collect();
-        if let [first, ..] = unused[..] {
-            tracing::warn!(
-                count = unused.len(),
-                first,
-                "tensors that this encoder does not use"
-            );
-        }
     }
 }
 
@@ -337,7 +274,7 @@ impl Loader<'_> {
             .collect();
         let packed = packing::pack(self.compute, &parts);
         for view in views {
-            self.tensors.source.release(&view.info.name);
+            self.tensors.file.source.release(&view.info.name);
         }
         packed
     }

@@ -5,32 +5,28 @@
 //! them taking turns. [`Tensors`] hides that: it is asked for a [`Role`] and answers
 //! with rows.
 
+mod file;
 mod place;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::model) use file::TensorFile;
 pub(in crate::model) use place::{Place, RowOrder, Rows};
 
 use super::names::{At, Role};
 use super::{DecoderSpec, ModelError, Scheme, Stored};
-use choral_formats::{
-    Dtype, FormatError, ModelFile, Quantization, TensorSource, TensorView, dequantize,
-};
+use choral_formats::{Dtype, ModelFile, Quantization, TensorSource, TensorView};
 use place::{Form, Held};
-use std::cell::RefCell;
-use std::collections::HashSet;
 
 /// `[rows, columns]`.
 pub(super) type Shape = [usize; 2];
 
 /// The tensors of one file, under the names of one family.
 pub(super) struct Tensors<'a> {
-    file: &'a ModelFile,
-    scheme: Scheme,
+    file: TensorFile<'a>,
     spec: &'a DecoderSpec,
     /// How matrices are stored that are more than one tensor each.
     quantization: Option<Quantization>,
-    used: RefCell<HashSet<String>>,
 }
 
 impl DecoderSpec {
@@ -69,22 +65,20 @@ impl<'a> Tensors<'a> {
             ModelFile::Gguf(_) => None,
         };
         Ok(Self {
-            file,
+            file: TensorFile::new(file),
             quantization,
-            scheme: Scheme::of(file),
             spec,
-            used: RefCell::default(),
         })
     }
 
     pub(super) fn source(&self) -> &'a dyn TensorSource {
-        self.file.tensors()
+        self.file.source
     }
 
     /// The full name of a tensor's part: `weight` or `bias`.
     pub(super) fn name(&self, role: Role, at: At, part: &str) -> String {
-        let name = role.name(&self.spec.names, self.scheme, at);
-        match (role, self.scheme, part) {
+        let name = role.name(&self.spec.names, self.file.scheme, at);
+        match (role, self.file.scheme, part) {
             // These are parameters by themselves, not modules that have some.
             (Role::Sinks | Role::ExpertGateUp, Scheme::Hf, "weight") => name,
             (Role::ExpertGateUp, Scheme::Hf, part) => format!("{name}_{part}"),
@@ -92,42 +86,13 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    fn view(&self, name: String) -> Option<TensorView<'a>> {
-        let view = self.source().tensor(&name).or_else(|| {
-            // Files of a model without its head leave out the model's own name.
-            let (_, rest) = name.split_once('.')?;
-            let is_hf = self.scheme == Scheme::Hf;
-            is_hf.then(|| self.source().tensor(rest)).flatten()
-        })?;
-        self.used.borrow_mut().insert(view.info.name.clone());
-        Some(view)
-    }
-
     fn part(&self, role: Role, at: At, part: &str) -> Option<TensorView<'a>> {
-        self.view(self.name(role, at, part))
+        self.file.find(&self.name(role, at, part))
     }
 
     /// The error that says that a tensor is not there.
     pub(super) fn missing(&self, role: Role, at: At, part: &str) -> ModelError {
-        ModelError::missing_tensor(self.source(), &self.name(role, at, part))
-    }
-
-    fn shape_error(&self, view: &TensorView<'_>, expected: &[usize]) -> ModelError {
-        ModelError::Shape {
-            file: self.source().path().to_owned(),
-            name: view.info.name.clone(),
-            expected: expected.to_vec(),
-            found: view.info.shape.clone(),
-        }
-    }
-
-    fn dtype_error(&self, view: &TensorView<'_>, expected: &'static str) -> ModelError {
-        ModelError::Dtype {
-            file: self.source().path().to_owned(),
-            name: view.info.name.clone(),
-            expected,
-            found: view.info.dtype,
-        }
+        self.file.missing(&self.name(role, at, part))
     }
 
     /// The tensor of a table that is read row by row, under the name that the file has
@@ -155,14 +120,11 @@ impl<'a> Tensors<'a> {
             _ => self.plain_matrix(role, at, shape)?,
         };
         if !matches!(form, Form::Mxfp4 { .. }) {
-            let readable = dequantize(view.info.dtype, &[], &mut []);
-            if matches!(readable, Err(FormatError::Unsupported { .. })) {
-                return Err(self.dtype_error(&view, "a float or a quantised type that can be read"));
-            }
+            self.file.check_readable(&view)?;
         }
         Ok(Place {
             held: Held::Tensor { view, form },
-            order: self.spec.row_order(role, self.scheme),
+            order: self.spec.row_order(role, self.file.scheme),
             shape,
         })
     }
@@ -184,11 +146,10 @@ impl<'a> Tensors<'a> {
                 let Some(matrix) = quantization.open(self.source(), module, wanted)? else {
                     continue;
                 };
-                let parts = matrix.parts().iter().copied().map(str::to_owned);
-                self.used.borrow_mut().extend(parts);
+                self.file.use_up(matrix.parts().iter().copied());
                 return Ok(Some(Place {
                     held: Held::Parts { matrix, first },
-                    order: self.spec.row_order(role, self.scheme),
+                    order: self.spec.row_order(role, self.file.scheme),
                     shape,
                 }));
             }
@@ -203,7 +164,7 @@ impl<'a> Tensors<'a> {
         [n, k]: Shape,
     ) -> Result<(TensorView<'a>, Form<'a>), ModelError> {
         let transposed = self.spec.hf_transposed
-            && self.scheme == Scheme::Hf
+            && self.file.scheme == Scheme::Hf
             && !matches!(role, Role::Embedding | Role::Positions | Role::Output);
         let own = self.part(role, at, "weight");
         let fused = self.spec.fused(role);
@@ -234,7 +195,7 @@ impl<'a> Tensors<'a> {
         // GGUF files hold a matrix of one row as a vector.
         let is_vector = height == 1 && view.info.shape == [k];
         if view.info.shape != expected && !is_vector {
-            return Err(self.shape_error(&view, &expected));
+            return Err(self.file.shape_error(&view, &expected));
         }
         Ok((view, form))
     }
@@ -255,46 +216,44 @@ impl<'a> Tensors<'a> {
                 [e, found_n, found_k] if [e, found_n, found_k] == [num_experts, n, k] => {
                     Ok((view, rows(at.expert * n, 1)))
                 }
-                _ => Err(self.shape_error(&view, &[num_experts, n, k])),
+                _ => Err(self.file.shape_error(&view, &[num_experts, n, k])),
             };
         }
-        if self.scheme == Scheme::Gguf {
+        if self.file.scheme == Scheme::Gguf {
             // Files from before experts were stacked.
             let name = self.name(role, at, "weight");
             let alone = name.replace("_exps.", &format!(".{}.", at.expert));
-            return match self.view(alone) {
+            return match self.file.find(&alone) {
                 Some(view) if view.info.shape == [n, k] => Ok((view, rows(0, 1))),
-                Some(view) => Err(self.shape_error(&view, &[n, k])),
+                Some(view) => Err(self.file.shape_error(&view, &[n, k])),
                 None => Err(self.missing(role, at, "weight")),
             };
         }
         let (name, first, step) = self.stacked(role, at);
         let height = step * n;
-        if let Some(view) = self.view(name.clone()) {
+        if let Some(view) = self.file.find(&name) {
             let expected = [num_experts, k, height];
             if view.info.shape != expected {
-                return Err(self.shape_error(&view, &expected));
+                return Err(self.file.shape_error(&view, &expected));
             }
             let from = at.expert * k;
             return Ok((view, Form::Columns { from, first, step }));
         }
-        let Some(blocks) = self.view(format!("{name}_blocks")) else {
+        let Some(blocks) = self.file.find(&format!("{name}_blocks")) else {
             return Err(self.missing(role, at, "weight"));
         };
         let scales_name = format!("{name}_scales");
-        let scales = self
-            .view(scales_name.clone())
-            .ok_or_else(|| ModelError::missing_tensor(self.source(), &scales_name))?;
+        let scales = self.file.required(&scales_name)?;
         let expected = [num_experts, height, k / 32, 16];
         if blocks.info.shape != expected || !k.is_multiple_of(32) {
-            return Err(self.shape_error(&blocks, &expected));
+            return Err(self.file.shape_error(&blocks, &expected));
         }
         if scales.info.shape != expected[..3] {
-            return Err(self.shape_error(&scales, &expected[..3]));
+            return Err(self.file.shape_error(&scales, &expected[..3]));
         }
         for view in [&blocks, &scales] {
             if view.info.dtype != Dtype::U8 {
-                return Err(self.dtype_error(view, "U8"));
+                return Err(self.file.dtype_error(view, "U8"));
             }
         }
         let first = at.expert * height + first;
@@ -337,7 +296,7 @@ impl<'a> Tensors<'a> {
                 Stored::Always => Err(self.missing(role, at, "bias")),
             };
         };
-        let order = self.spec.row_order(role, self.scheme);
+        let order = self.spec.row_order(role, self.file.scheme);
         Ok(Some((0..n).map(|row| values[order.stored(row)]).collect()))
     }
 
@@ -345,50 +304,40 @@ impl<'a> Tensors<'a> {
         let fused = self.spec.fused(role);
         if let Some(view) = self.part(role, at, "bias") {
             return match fused {
-                Some((_, first, all)) if role == Role::FfnUp && view.info.shape == [all] => {
-                    Ok(Some(self.floats(&view, &[all])?[first..first + n].to_vec()))
-                }
-                _ => self.floats(&view, &[n]).map(Some),
+                Some((_, first, all)) if role == Role::FfnUp && view.info.shape == [all] => Ok(
+                    Some(self.file.floats(&view, &[all])?[first..first + n].to_vec()),
+                ),
+                _ => self.file.floats(&view, &[n]).map(Some),
             };
         }
         let Some((whole, first, all)) = fused else {
             return Ok(None);
         };
         let view = self.part(whole, at, "bias");
-        let all = view.map(|view| self.floats(&view, &[all])).transpose()?;
+        let all = view
+            .map(|view| self.file.floats(&view, &[all]))
+            .transpose()?;
         Ok(all.map(|all| all[first..first + n].to_vec()))
     }
 
     fn expert_bias(&self, role: Role, at: At, n: usize) -> Result<Option<Vec<f32>>, ModelError> {
         let num_experts = self.spec.moe.map_or(0, |moe| moe.num_experts);
         if let Some(view) = self.part(role, at, "bias") {
-            let all = self.floats(&view, &[num_experts, n])?;
+            let all = self.file.floats(&view, &[num_experts, n])?;
             return Ok(Some(all[at.expert * n..][..n].to_vec()));
         }
-        if self.scheme == Scheme::Gguf {
+        if self.file.scheme == Scheme::Gguf {
             return Ok(None);
         }
         let (name, first, step) = self.stacked(role, at);
-        let Some(view) = self.view(format!("{name}_bias")) else {
+        let Some(view) = self.file.find(&format!("{name}_bias")) else {
             return Ok(None);
         };
-        let all = self.floats(&view, &[num_experts, step * n])?;
+        let all = self.file.floats(&view, &[num_experts, step * n])?;
         let own = &all[at.expert * step * n..][..step * n];
         Ok(Some(
             own.iter().skip(first).step_by(step).copied().collect(),
         ))
-    }
-
-    fn floats(&self, view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
-        if view.info.shape != shape {
-            return Err(self.shape_error(view, shape));
-        }
-        if !matches!(view.info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(self.dtype_error(view, "F32, F16 or BF16"));
-        }
-        let mut values = vec![0.0; shape.iter().product()];
-        view.dequantize(&mut values)?;
-        Ok(values)
     }
 
     /// A vector that need not be there.
@@ -400,7 +349,7 @@ impl<'a> Tensors<'a> {
         len: usize,
     ) -> Result<Option<Vec<f32>>, ModelError> {
         let view = self.part(role, at, part);
-        view.map(|view| self.floats(&view, &[len])).transpose()
+        view.map(|view| self.file.floats(&view, &[len])).transpose()
     }
 
     /// A vector.
@@ -421,24 +370,10 @@ impl<'a> Tensors<'a> {
             .map_or(Dtype::F32, |place| place.dtype())
     }
 
-    /// Tensors that nothing asked for: they may mean a model that is not what its
-    /// header says.
+    /// Warns of tensors that nothing asked for.
     pub(super) fn report_unused(&self) {
-        let used = self.used.borrow();
-        let unused: Vec<&str> = self
-            .source()
-            .infos()
-            .iter()
-            .map(|info| info.name.as_str())
-            .filter(|name| !used.contains(*name) && !is_known_to_be_unused(name))
-            .collect();
-        if let [first, ..] = unused[..] {
-            tracing::warn!(
-                count = unused.len(),
-                first,
-                "tensors that this architecture does not use"
-            );
-        }
+        let is_wanted = |name: &str| !is_known_to_be_unused(name);
+        self.file.report_unused("architecture", is_wanted);
     }
 }
 

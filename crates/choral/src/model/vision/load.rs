@@ -8,15 +8,11 @@ use super::positions::Table;
 use super::{ImageModel, ImagePart, ImageSpec, Layer};
 use crate::arch::ImageFamily;
 use crate::model::packing::{self, Kept};
-use crate::model::tensors::{RowOrder, Rows};
+use crate::model::tensors::{RowOrder, Rows, TensorFile};
 use crate::model::{AttentionSpec, ModelError, Numeric, RopeScaling, RopeSpec, Scheme};
 use crate::nn::{Attention, Linear, Mlp, Norm, Rope};
-use choral_formats::{
-    Dtype, FormatError, ModelFile, TensorInfo, TensorSource, TensorView, dequantize,
-};
+use choral_formats::{Dtype, ModelFile, TensorInfo, TensorSource, TensorView};
 use choral_kernels::Compute;
-use std::cell::RefCell;
-use std::collections::HashSet;
 
 /// `[rows, columns]`.
 type Shape = [usize; 2];
@@ -147,19 +143,15 @@ fn matrices(spec: &ImageSpec) -> impl Iterator<Item = (ImagePart, usize, Shape)>
 
 /// The tensors of one file, under the names of one family.
 struct Tensors<'a> {
-    source: &'a dyn TensorSource,
-    scheme: Scheme,
+    file: TensorFile<'a>,
     family: &'static ImageFamily,
-    used: RefCell<HashSet<String>>,
 }
 
 impl<'a> Tensors<'a> {
     fn new(file: &'a ModelFile, family: &'static ImageFamily) -> Self {
         Self {
-            source: file.tensors(),
-            scheme: Scheme::of(file),
+            file: TensorFile::new(file),
             family,
-            used: RefCell::default(),
         }
     }
 
@@ -167,29 +159,14 @@ impl<'a> Tensors<'a> {
         let own = self.family.names.iter().find(|(own, ..)| *own == part);
         let &(_, hf, gguf) = own.expect("a family names all parts");
         let layer = layer.to_string();
-        match self.scheme {
+        match self.file.scheme {
             Scheme::Hf => format!("model.visual.{}.{suffix}", hf.replace("{l}", &layer)),
             Scheme::Gguf => format!("{}.{suffix}", gguf.replace("{l}", &layer)),
         }
     }
 
-    fn by_name(&self, name: &str) -> Option<TensorView<'a>> {
-        let view = self.source.tensor(name).or_else(|| {
-            // Files of a model without a head leave out the model's own name.
-            let rest = name.strip_prefix("model.")?;
-            self.source.tensor(rest)
-        })?;
-        self.used.borrow_mut().insert(view.info.name.clone());
-        Some(view)
-    }
-
     fn find(&self, part: ImagePart, layer: usize, suffix: &str) -> Option<TensorView<'a>> {
-        self.by_name(&self.name(part, layer, suffix))
-    }
-
-    fn required(&self, name: &str) -> Result<TensorView<'a>, ModelError> {
-        self.by_name(name)
-            .ok_or_else(|| ModelError::missing_tensor(self.source, name))
+        self.file.find(&self.name(part, layer, suffix))
     }
 
     /// Finds a matrix, and checks its shape and type.
@@ -199,33 +176,14 @@ impl<'a> Tensors<'a> {
         layer: usize,
         shape: Shape,
     ) -> Result<TensorView<'a>, ModelError> {
-        let view = self.required(&self.name(part, layer, "weight"))?;
-        if view.info.shape != shape {
-            return Err(self.shape_error(&view, &shape));
-        }
-        let readable = dequantize(view.info.dtype, &[], &mut []);
-        if matches!(readable, Err(FormatError::Unsupported { .. })) {
-            return Err(self.dtype_error(&view, "a float or a quantised type that can be read"));
-        }
-        Ok(view)
+        self.file.matrix(&self.name(part, layer, "weight"), shape)
     }
 
-    /// All numbers of a tensor of floats.
+    /// All numbers of a tensor of floats, whose pages are given back.
     fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
-        let view = self.required(name)?;
-        if view.info.shape != shape {
-            return Err(self.shape_error(&view, shape));
-        }
-        self.values(&view)
-    }
-
-    fn values(&self, view: &TensorView<'_>) -> Result<Vec<f32>, ModelError> {
-        if !matches!(view.info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(self.dtype_error(view, "F32, F16 or BF16"));
-        }
-        let mut values = vec![0.0; view.info.elements().unwrap_or(0)];
-        view.dequantize(&mut values)?;
-        self.source.release(&view.info.name);
+        let view = self.file.required(name)?;
+        let values = self.file.floats(&view, shape)?;
+        self.file.source.release(&view.info.name);
         Ok(values)
     }
 
@@ -241,62 +199,25 @@ impl<'a> Tensors<'a> {
 
     /// The learned positions, which are a square's.
     fn positions(&self, width: usize) -> Result<Table, ModelError> {
-        let view = self.required(&self.name(ImagePart::Positions, 0, "weight"))?;
+        let name = self.name(ImagePart::Positions, 0, "weight");
+        let view = self.file.required(&name)?;
         let side = match view.info.shape[..] {
-            [places, found] if found == width => places.isqrt(),
-            _ => 0,
+            [places, _] => places.isqrt().max(1),
+            _ => 1,
         };
-        if side == 0 || view.info.shape[0] != side * side {
-            let side = side.max(1);
-            return Err(self.shape_error(&view, &[side * side, width]));
-        }
+        let values = self.floats(&name, &[side * side, width])?;
         Ok(Table {
-            values: self.values(&view)?,
+            values,
             side,
             width,
         })
     }
 
-    fn shape_error(&self, view: &TensorView<'_>, expected: &[usize]) -> ModelError {
-        ModelError::Shape {
-            file: self.source.path().to_owned(),
-            name: view.info.name.clone(),
-            expected: expected.to_vec(),
-            found: view.info.shape.clone(),
-        }
-    }
-
-    fn dtype_error(&self, view: &TensorView<'_>, expected: &'static str) -> ModelError {
-        ModelError::Dtype {
-            file: self.source.path().to_owned(),
-            name: view.info.name.clone(),
-            expected,
-            found: view.info.dtype,
-        }
-    }
-
-    /// Tensors that nothing asked for: they may mean a model that is not what its
-    /// header says.
     fn report_unused(&self) {
-        let used = self.used.borrow();
-        let is_own = |name: &str| match self.scheme {
-            Scheme::Gguf => true,
-            Scheme::Hf => name
-                .strip_prefix("model.")
-                .unwrap_or(name)
-                .starts_with("visual."),
-        };
-        let names = self.source.infos().iter().map(|info| info.name.as_str());
-        let unused: Vec<&str> = names
-            .filter(|name| is_own(name) && !used.contains(*name))
-            .collect();
-        if let [first, ..] = unused[..] {
-            tracing::warn!(
-                count = unused.len(),
-                first,
-                "tensors that this image encoder does not use"
-            );
-        }
+        self.file.report_unused("image encoder", |name| {
+            let own = name.strip_prefix("model.").unwrap_or(name);
+            self.file.scheme == Scheme::Gguf || own.starts_with("visual.")
+        });
     }
 }
 
@@ -315,7 +236,7 @@ impl Loader<'_> {
         let (channels, side) = (geometry.channels, geometry.patch_size);
         let (frames, area) = (geometry.temporal_patch_size, side * side);
         let shape = patch_shape(self.spec);
-        let values = match self.tensors.scheme {
+        let values = match self.tensors.file.scheme {
             Scheme::Hf => {
                 let name = self.tensors.name(ImagePart::Patch, 0, "weight");
                 let shape = [hidden, channels, frames, side, side];
@@ -485,7 +406,7 @@ impl Loader<'_> {
             .collect();
         let packed = packing::pack(self.compute, &parts)?;
         for view in &views {
-            self.tensors.source.release(&view.info.name);
+            self.tensors.file.source.release(&view.info.name);
         }
         Ok(Linear::new(packed, bias))
     }
