@@ -124,7 +124,7 @@ mod tests {
             }
         };
         thread::scope(|scope| {
-            for bytes in [10, 40, 60, 90, 1 << 40, 0, 30, 100] {
+            for bytes in [10, 40, 60, 90, 1 << 40, 30, 100] {
                 scope.spawn(move || work(bytes));
             }
         });

@@ -345,7 +345,7 @@ fn links_are_followed_once_and_never_in_circles() {
     for (to, from) in links {
         symlink(to, root.join(from)).expect("a link");
     }
-    symlink("../../photos", root.join("m/deep/circle")).expect("a link");
+    symlink("../../../photos", root.join("m/deep/circle")).expect("a link");
     let found = find(&root).expect("a folder");
     let names: Vec<_> = found
         .images
@@ -403,7 +403,7 @@ fn odd_bmp_files_are_read_or_are_errors_of_their_own() {
     refused(with(10, &[0xFF; 4]), "damaged BMP");
     refused(with(14, &[0xFF; 4]), "expected 4294967309 or later");
     refused(with(14, &[13, 0, 0, 0]), "BMP file");
-    refused(with(18, &[0; 4]), "0 x 10 pixels");
+    refused(with(18, &[0; 4]), "BMP");
     refused(with(18, &(-13_i32).to_le_bytes()), "BMP");
     refused(with(18, &[0xFF, 0xFF, 0xFF, 0x7F]), "BMP");
     refused(with(28, &[7, 0]), "BMP");

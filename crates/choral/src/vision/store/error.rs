@@ -180,9 +180,8 @@ impl StoreError {
 
     /// Whether a file of the store is not there.
     pub(super) fn is_not_found(&self) -> bool {
-        let source = match self {
-            Self::Io { source, .. } | Self::Map(FormatError::Io { source, .. }) => source,
-            _ => return false,
+        let (Self::Io { source, .. } | Self::Map(FormatError::Io { source, .. })) = self else {
+            return false;
         };
         source.kind() == io::ErrorKind::NotFound
     }

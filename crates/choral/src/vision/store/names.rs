@@ -64,12 +64,11 @@ pub(super) fn length_of_lines(file: &File, count: usize) -> io::Result<u64> {
             break;
         }
         let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-        let mut ends = ends.map(|(at, _)| at + 1).take(count - lines);
         let (mut used, mut found) = (bytes.len(), 0);
-        while let Some(end) = ends.next() {
+        for (at, _) in ends.take(count - lines) {
             found += 1;
             if lines + found == count {
-                used = end;
+                used = at + 1;
             }
         }
         lines += found;

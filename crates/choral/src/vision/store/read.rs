@@ -69,12 +69,14 @@ impl EmbeddingStore {
         sidecar: Option<&Sidecar>,
     ) -> Result<Self, StoreError> {
         let missing = |missing| {
-            move |error: StoreError| match error.is_not_found() {
-                true => StoreError::Missing {
+            move |error: StoreError| {
+                if !error.is_not_found() {
+                    return error;
+                }
+                StoreError::Missing {
                     path: folder.to_owned(),
                     missing,
-                },
-                false => error,
+                }
             }
         };
         let identity = sidecar.and_then(|sidecar| sidecar.identity.as_deref());

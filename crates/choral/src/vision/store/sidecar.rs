@@ -5,7 +5,8 @@ use crate::sampling::fresh_seed;
 use crate::vision::ImageGeometry;
 use crate::vision::image::ImageSize;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
@@ -14,6 +15,9 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Longest identity.
 const MAX_IDENTITY: usize = 64;
+
+/// Begins the name of a sidecar that is being written.
+const DRAFT: &str = ".embeddings.json.";
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -216,7 +220,7 @@ impl Sidecar {
         let path = folder.join(SIDECAR);
         let write = || -> io::Result<()> {
             let mut builder = tempfile::Builder::new();
-            builder.prefix(".embeddings.");
+            builder.prefix(DRAFT);
             // Whoever may read the other files may read this one.
             #[cfg(unix)]
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -231,6 +235,17 @@ impl Sidecar {
             Ok(())
         };
         write().map_err(StoreError::io(&path))
+    }
+
+    /// Removes what runs left that were killed while they wrote the sidecar of `folder`;
+    /// for the holder of its lock.
+    pub(super) fn remove_drafts(folder: &Path) {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let is_draft = |name: &OsStr| name.to_string_lossy().starts_with(DRAFT);
+        for entry in entries.filter(|entry| is_draft(&entry.file_name())) {
+            // One that stays does no harm.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 
     /// Refuses a store that was made in another way than this one would be.

@@ -157,8 +157,11 @@ fn a_writer_that_is_gone_leaves_what_it_committed() {
         .and_then(|file| file.set_len(2 * 64 + 7))
         .expect("cut");
     fs::write(file(&folder, FILENAMES), "a\nb\n\u{fffd}").expect("written");
+    let draft = file(&folder, ".embeddings.json.half");
+    fs::write(&draft, "{").expect("written");
     let writer = add(&folder, 2, &["c", "d"]);
     assert_eq!(writer.num_found(), 2);
+    assert!(!draft.exists());
     writer.finish().expect("written");
     let whole = open(&folder).expect("a store");
     assert_eq!(whole.names(), ["a", "b", "c", "d"]);

@@ -91,6 +91,7 @@ impl StoreWriter {
         fresh: &Sidecar,
         lock: &File,
     ) -> Result<Self, StoreError> {
+        Sidecar::remove_drafts(&place);
         let is_new = found.is_none();
         let names = open(&place, FILENAMES)?;
         let rows = open(&place, EMBEDDINGS)?;
