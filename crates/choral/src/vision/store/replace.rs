@@ -11,7 +11,7 @@
 //! function but [`find`] is for the holder of the store's lock.
 
 use super::{EMBEDDINGS, FILENAMES, SIDECAR, Sidecar, StoreError};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -127,11 +127,11 @@ fn if_there(done: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Has new names survive a power cut.
+/// Has new names survive a power cut, where folders can be opened.
 fn sync(folder: &Path) -> Result<(), StoreError> {
-    #[cfg(unix)]
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(StoreError::io(folder))?;
+    if cfg!(unix) {
+        let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(StoreError::io(folder))?;
+    }
     Ok(())
 }
