@@ -5,7 +5,6 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn golden(name: &str) -> PathBuf {
@@ -140,58 +139,6 @@ fn good_pictures_are_encoded_and_bad_ones_are_listed() {
         "{told}"
     );
     assert!(!store.join("errors.jsonl").exists());
-}
-
-#[test]
-fn a_run_that_is_killed_goes_on_and_ends_alike() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let names: Vec<String> = (0..300).map(|i| format!("photos/{i:03}.png")).collect();
-    let pairs = names
-        .iter()
-        .zip(["rgb.png", "grey.png", "rgba.png"].iter().cycle());
-    let pairs: Vec<(&str, &str)> = pairs.map(|(to, from)| (to.as_str(), *from)).collect();
-    copy(folder.path(), &pairs);
-    for _ in 0..3 {
-        let mut child = precompute(folder.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("starts");
-        let started = Instant::now();
-        let array = folder.path().join("store/embeddings.bin");
-        let written = || fs::metadata(&array).map_or(0, |file| file.len());
-        while written() < 4096 && started.elapsed() < Duration::from_mins(1) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        child.kill().expect("killed");
-        child.wait().expect("ended");
-    }
-    let (code, _, told) = run(&mut precompute(folder.path()));
-    assert_eq!(code, Some(0), "{told}");
-    let once = images(&[
-        "precompute",
-        "photos",
-        "-o",
-        "once",
-        "--image-size",
-        "56",
-        "-q",
-    ])
-    .current_dir(folder.path())
-    .status()
-    .expect("runs");
-    assert!(once.success());
-    for name in ["embeddings.bin", "filenames.txt"] {
-        let read = |store: &str| fs::read(folder.path().join(store).join(name)).expect("a file");
-        assert_eq!(read("store"), read("once"), "{name}");
-    }
-    let described = |store: &str| {
-        let file = folder.path().join(store).join("embeddings.json");
-        let text = fs::read_to_string(file).expect("a sidecar");
-        let mut json: Value = serde_json::from_str(&text).expect("JSON");
-        assert!(json["identity"].take().is_string());
-        json
-    };
-    assert_eq!(described("store"), described("once"));
 }
 
 /// A store of five pictures, and pairs of them.

@@ -15,6 +15,7 @@ use crate::pool::EnginePool;
 use crate::text::{Tokenizer, TokenizerError};
 use choral_formats::{FormatError, Gguf, ModelFile};
 use choral_kernels::{Compute, Isa, IsaError};
+pub use images::ImageEncoderFile;
 use images::image_input;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,6 +92,8 @@ pub struct ModelInfo {
     pub generation_defaults: GenerationDefaults,
     /// The open file, for what else is in it.
     pub file: Arc<ModelFile>,
+    /// The encoder of pictures that was found, loaded or not.
+    pub image_encoder: Option<ImageEncoderFile>,
 }
 
 /// Chooses a model and limits, then builds an [`Engine`].
@@ -356,6 +359,8 @@ impl EngineBuilder {
         let adapters = self.open_adapters(architecture, &spec)?;
         let numeric = self.numeric_for(&file, &spec)?;
         let images = self.open_images(&file, architecture, &spec)?;
+        let image_encoder = images.as_ref().map(|images| images.describe(&file));
+        let images = images.filter(|_| self.loads_images());
         if let Some(images) = &images {
             self.options.encoder_bytes = images.bytes(numeric);
         }
@@ -389,6 +394,7 @@ impl EngineBuilder {
             threads,
             generation_defaults,
             file,
+            image_encoder,
         });
         tracing::info!(
             model = %info.path.display(),

@@ -43,7 +43,7 @@ pub mod sampling;
 pub mod text;
 pub mod vision;
 
-pub use builder::{BuildError, EngineBuilder, ModelInfo};
+pub use builder::{BuildError, EngineBuilder, ImageEncoderFile, ModelInfo};
 pub use embed::Embedder;
 pub use engine::{Engine, Prompt, Request, RequestOutput};
 pub use pool::EnginePool;

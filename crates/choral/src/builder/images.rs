@@ -6,7 +6,7 @@ use crate::arch::{Architecture, ImageFamily};
 use crate::engine::ImageInput;
 use crate::model::{DecoderSpec, Hyper, ImageModel, ImageSpec, Numeric};
 use crate::text::Tokenizer;
-use crate::vision::{ImageEncoder, STEP_PATCHES};
+use crate::vision::{ImageEncoder, ImageGeometry, STEP_PATCHES};
 use choral_formats::{FormatError, ModelFile, TensorSource};
 use choral_kernels::Compute;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,15 @@ impl OpenImages {
     fn open(file: Arc<ModelFile>) -> Result<Option<Self>, BuildError> {
         let found = ImageSpec::read(&file)?;
         Ok(found.map(|(family, spec)| Self { file, family, spec }))
+    }
+
+    /// What it is, beside the text model in `model`.
+    pub(super) fn describe(&self, model: &Arc<ModelFile>) -> ImageEncoderFile {
+        ImageEncoderFile {
+            file: Arc::clone(&self.file),
+            is_own: !Arc::ptr_eq(&self.file, model),
+            geometry: self.spec.geometry.clone(),
+        }
     }
 
     /// Bytes of its weights and its steps.
@@ -49,6 +58,18 @@ impl OpenImages {
         );
         Ok(ImageEncoder::new(model, compute))
     }
+}
+
+/// What a model's encoder of pictures is, its weights not being loaded.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ImageEncoderFile {
+    /// The file that it is in.
+    pub file: Arc<ModelFile>,
+    /// Whether that is a file of its own, beside the text model's.
+    pub is_own: bool,
+    /// What pictures it takes.
+    pub geometry: ImageGeometry,
 }
 
 fn no_encoder(path: &Path) -> BuildError {
@@ -76,6 +97,21 @@ impl EngineBuilder {
         self
     }
 
+    /// The encoder of pictures that belongs to `model`, which this builder opened: looked
+    /// for and not loaded. None if the model reads text only, or its encoder is not there.
+    ///
+    /// # Errors
+    /// If the encoder cannot be read, or does not fit the model.
+    pub fn find_image_encoder(
+        &self,
+        model: &Arc<ModelFile>,
+    ) -> Result<Option<ImageEncoderFile>, BuildError> {
+        let (architecture, hyper) = Hyper::open(model)?;
+        let spec = (architecture.spec)(&hyper)?;
+        let found = self.open_images(model, architecture, &spec)?;
+        Ok(found.map(|found| found.describe(model)))
+    }
+
     /// Loads the model's encoder of pictures alone, for whoever makes embeddings and
     /// generates nothing. Numeric and threads are chosen as for an engine.
     ///
@@ -89,6 +125,7 @@ impl EngineBuilder {
         let spec = (architecture.spec)(&hyper)?;
         let numeric = self.numeric_for(&file, &spec)?;
         let images = self.open_images(&file, architecture, &spec)?;
+        let images = images.filter(|_| self.loads_images());
         let images = images.ok_or_else(|| BuildError::NoImageEncoder {
             path: file.path().to_owned(),
             hint: match &*file {
@@ -99,17 +136,34 @@ impl EngineBuilder {
         images.load(numeric, compute(isa, threads)?)
     }
 
-    /// Opens the encoder of pictures that is to be loaded, and checks that it fits the
-    /// model.
+    /// Whether an encoder is loaded, if there is one.
+    pub(super) fn loads_images(&self) -> bool {
+        self.image_encoder != Some(false)
+    }
+
+    /// Opens the model's encoder of pictures, and checks that it fits the model. One that
+    /// is not to be loaded, and was not named, may be none that fits.
     pub(super) fn open_images(
         &self,
         file: &Arc<ModelFile>,
         architecture: &Architecture,
         spec: &DecoderSpec,
     ) -> Result<Option<OpenImages>, BuildError> {
-        if self.image_encoder == Some(false) {
-            return Ok(None);
+        match self.look_for_images(file, architecture, spec) {
+            Err(error) if !self.loads_images() && self.mmproj.is_none() => {
+                tracing::warn!("the model's image encoder is not looked at: {error}");
+                Ok(None)
+            }
+            found => found,
         }
+    }
+
+    fn look_for_images(
+        &self,
+        file: &Arc<ModelFile>,
+        architecture: &Architecture,
+        spec: &DecoderSpec,
+    ) -> Result<Option<OpenImages>, BuildError> {
         let sees = architecture.images.is_some() && spec.takes_images();
         let opened = match (&self.mmproj, &**file) {
             (Some(path), _) if !sees => {

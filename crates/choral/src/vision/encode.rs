@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// Most threads that decode: each may hold a large picture.
+/// Most threads that decode. How much they may hold together is the processor's.
 const MAX_THREADS: usize = 8;
 
 /// Why a file has no embedding.
@@ -102,7 +102,7 @@ fn decode_files(
 mod tests {
     use super::*;
     use crate::vision::ImageGeometry;
-    use crate::vision::image::ImageSize;
+    use crate::vision::image::{DecodeLimits, ImageSize};
 
     /// One token a picture, of its mean.
     fn mean(images: &[Patches]) -> Result<Vec<ImageEmbedding>, VisionError> {
@@ -157,6 +157,32 @@ mod tests {
         }
         assert_eq!(together.iter().filter(|result| result.is_err()).count(), 2);
         assert!(encode_files(&[], &processor(), &mean).is_empty());
+    }
+
+    #[test]
+    fn pictures_without_room_for_two_are_decoded_one_after_the_other() {
+        let paths: Vec<_> = [
+            "rgb.png",
+            "jpeg.jpg",
+            "grey.png",
+            "turned_6.jpg",
+            "gone.png",
+        ]
+        .iter()
+        .cycle()
+        .take(40)
+        .map(|name| golden(name))
+        .collect();
+        let usual = encode_files(&paths, &processor(), &mean);
+        let narrow = processor().with_limits(DecodeLimits {
+            max_bytes_at_once: 1,
+            ..DecodeLimits::default()
+        });
+        let found = encode_files(&paths, &narrow, &mean);
+        for (found, usual) in found.iter().zip(&usual) {
+            assert_eq!(found.as_ref().ok(), usual.as_ref().ok());
+        }
+        assert_eq!(found.iter().filter(|found| found.is_err()).count(), 8);
     }
 
     #[test]

@@ -354,7 +354,8 @@ impl AnswerArgs {
 
     /// The job, as its record is to remember it.
     fn describe(&self, info: &ModelInfo, images: &Images, plan: &Plan<'_>) -> Result<Description> {
-        let model = super::model::described(&info.file, info.plan.numeric)?;
+        let model =
+            super::model::described(&info.file, info.image_encoder.as_ref(), info.plan.numeric)?;
         let mut settings = Settings::new();
         let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
         set("model", format!("{} {}", model.name, model.fingerprint));

@@ -5,7 +5,7 @@ use crate::cmd::units::printable;
 use anyhow::{Context as _, Result};
 use choral::model::{ModelFile, Numeric, fingerprint};
 use choral::vision::store::StoreModel;
-use choral::{Engine, EngineBuilder, demo};
+use choral::{Engine, EngineBuilder, ImageEncoderFile, demo};
 use std::io::{self, Write as _};
 
 /// An engine's builder with everything that was given; without a model, one for the small
@@ -25,13 +25,21 @@ pub(super) fn builder(args: &ModelArgs, is_quiet: bool) -> Result<EngineBuilder>
     Ok(builder.model(shipped))
 }
 
-/// What a store says of the model that made it.
-pub(super) fn described(file: &ModelFile, numeric: Numeric) -> Result<StoreModel> {
+/// What a store says of the model that made it, or that is to answer from it: of `file`,
+/// and of its encoder, where that is a file of its own and is there.
+pub(super) fn described(
+    file: &ModelFile,
+    encoder: Option<&ImageEncoderFile>,
+    numeric: Numeric,
+) -> Result<StoreModel> {
     let path = file.path();
     let name = path.file_name().unwrap_or(path.as_os_str());
+    let encoder = encoder.filter(|encoder| encoder.is_own);
+    let encoder = encoder.map(|encoder| fingerprint(&encoder.file));
     Ok(StoreModel {
         name: name.to_string_lossy().into_owned(),
         fingerprint: fingerprint(file)?,
+        encoder_fingerprint: encoder.transpose()?,
         numeric: numeric.name().to_owned(),
     })
 }

@@ -8,12 +8,14 @@ use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::progress::duration;
 use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
-use anyhow::{Context as _, Result};
-use choral::vision::encode::encode_files;
+use anyhow::{Context as _, Result, bail};
+use choral::vision::ImageEncoder;
+use choral::vision::encode::{EncodeError, encode_files};
 use choral::vision::image::{Found, ImageProcessor, ImageSize, find};
 use choral::vision::store::{Preprocessing, Sidecar, StoreWriter};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -37,9 +39,10 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// Encode all pictures of a folder, and keep what comes of it
 ///
 /// JPEG, PNG, WebP, GIF, BMP and TIFF files, by their content, of the folder and all
-/// below, in the order of their paths. The output has embeddings.bin (f16, images x
-/// tokens x width), filenames.txt (a path a line) and embeddings.json (what they are).
-/// The same command goes on where it was ended, and adds pictures that came since.
+/// below, in the order of their paths. Links are followed, to each folder and each file
+/// once. The output has embeddings.bin (f16, images x tokens x width), filenames.txt (a
+/// path a line) and embeddings.json (what they are). The same command goes on where it was
+/// ended, and adds pictures that came since.
 #[derive(Debug, clap::Args)]
 #[command(after_help = NOTES)]
 pub(super) struct Args {
@@ -56,7 +59,7 @@ pub(super) struct Args {
     /// Pictures that are encoded together [default: 8]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     batch_size: Option<usize>,
-    /// Begin anew, whatever the output has
+    /// Make the store anew, whatever the output has; that stays until the new one is whole
     #[arg(long)]
     overwrite: bool,
     /// Show no progress
@@ -76,79 +79,56 @@ pub(super) fn run(mut args: Args) -> Result<ExitCode> {
     }
     let found = find(&args.input).with_context(|| args.input.display().to_string())?;
     let images = without_outputs(&found, &args.output);
-    let builder = builder(&args.model, args.quiet)?;
-    let file = builder.open()?;
-    let encoder = builder.build_image_encoder()?;
-    let geometry = encoder.geometry();
-    let size = image_size(args.image_size, geometry);
+    let (encoder, sidecar) = args.encoder()?;
+    let (geometry, size) = (encoder.geometry(), sidecar.preprocessing.image_size);
     let processor = ImageProcessor::new(geometry.clone(), size)?;
-    let grid = size.fixed_grid(geometry).context("a fixed size")?;
-    let sidecar = Sidecar::new(
-        grid,
-        encoder.token_width(),
-        described(&file, encoder.numeric())?,
-        Preprocessing::new(geometry, size),
-    );
-    // Only its fingerprint was wanted.
-    drop(file);
+    let grid = sidecar.grid;
     let opened = StoreWriter::open(&args.output, sidecar, args.overwrite);
     let mut store = opened.context(if args.overwrite {
         "nothing was encoded"
     } else {
-        "nothing was encoded (--overwrite begins anew)"
+        "nothing was encoded (--overwrite makes the store anew)"
     })?;
-    let mut changed = 0;
-    let todo: Vec<PathBuf> = images
-        .iter()
-        .filter(|path| {
-            let is_there = store.has(path);
-            changed += usize::from(is_there && store.is_newer(path));
-            !is_there
-        })
-        .cloned()
-        .collect();
+    let unread = found.unread.iter();
+    let unread = unread.map(|(path, error)| (path.clone(), format!("cannot be read: {error}")));
+    let mut failed: Vec<(PathBuf, String)> = unread.collect();
+    let todo = Todo::new(images, &store, &mut failed);
+    let (num_found, is_replacing) = (store.num_found(), store.is_replacing());
+    let has_unfinished = store.has_unfinished();
     let stop = Arc::new(AtomicBool::new(false));
     let guard = {
         let stop = Arc::clone(&stop);
         interrupt.during(move || stop.store(true, Ordering::Relaxed))
     };
-    let num_found = store.num_found();
-    let mut progress = Progress::new(todo.len(), args.quiet);
-    let mut failed: Vec<(PathBuf, String)> = found
-        .unread
-        .iter()
-        .map(|(path, error)| (path.clone(), format!("cannot be read: {error}")))
-        .collect();
-    let mut num_encoded = 0;
+    let mut progress = Progress::new(todo.images.len(), args.quiet);
     let encode = |images: &[_]| encoder.encode(images);
-    for batch in todo.chunks(args.batch_size.unwrap_or(DEFAULT_BATCH)) {
+    let mut num_encoded = 0;
+    let mut is_stopped = false;
+    for batch in todo.images.chunks(args.batch_size.unwrap_or(DEFAULT_BATCH)) {
         if stop.load(Ordering::Relaxed) {
+            is_stopped = true;
             break;
         }
         for (path, result) in batch.iter().zip(encode_files(batch, &processor, &encode)) {
             match result {
-                Ok(embedding) => match store.push(path, &embedding) {
-                    Ok(()) => num_encoded += 1,
-                    Err(error @ choral::vision::store::StoreError::Name { .. }) => {
-                        failed.push((path.clone(), error.to_string()));
-                    }
-                    Err(error) => return Err(error).context(GOES_ON),
-                },
-                // The path is said beside it.
-                Err(error) => {
-                    let prefix = format!("{}: ", path.display());
-                    let message = error.to_string();
-                    let message = message.strip_prefix(&prefix).unwrap_or(&message);
-                    failed.push((path.clone(), message.to_owned()));
+                Ok(embedding) => {
+                    store.push(path, &embedding).context(GOES_ON)?;
+                    num_encoded += 1;
                 }
+                Err(error) => failed.push((path.clone(), reason(path, &error))),
             }
             progress.step(failed.len());
         }
+        store.commit_if_due().context(GOES_ON)?;
     }
-    drop(guard);
     progress.end();
-    let is_stopped = stop.load(Ordering::Relaxed) && num_encoded + failed.len() < todo.len();
-    let num_images = if is_stopped {
+    drop(guard);
+    // What is decided by now is what the exit code says: Ctrl-C comes too late, from here
+    // to the end of the program.
+    std::mem::forget(interrupt.during(|| {}));
+    // A new store without a picture takes no other's place.
+    let is_kept = is_stopped || (is_replacing && store.is_empty());
+    let num_images = if is_kept {
         store.commit().context(GOES_ON)?;
         store.len()
     } else {
@@ -156,25 +136,36 @@ pub(super) fn run(mut args: Args) -> Result<ExitCode> {
     };
     write_errors(&args.output.join(ERRORS), &failed)?;
     args.report(&found, &failed);
-    if changed > 0 {
-        tell(&format!(
-            "{changed} files were changed since they were encoded, and are not encoded again: \
-             --overwrite does that, with all"
-        ));
+    todo.tell();
+    if has_unfinished && !args.quiet {
+        tell("a new store was begun here with --overwrite and not finished: that goes on with it");
     }
     if !args.quiet {
         tell(&format!(
-            "{num_encoded} pictures were encoded, {num_found} had been before, {} failed; `{}` has \
+            "{num_encoded} pictures were encoded, {num_found} had been before, {} failed; {} has \
              {num_images}, of {} x {} tokens each",
             failed.len(),
-            args.output.display(),
+            if is_replacing && is_kept {
+                "the new store".to_owned()
+            } else {
+                format!("`{}`", args.output.display())
+            },
             grid[0],
             grid[1],
+        ));
+    }
+    if is_replacing && is_kept {
+        let output = args.output.display();
+        tell(&format!(
+            "the store that was in `{output}` is there as it was"
         ));
     }
     if is_stopped {
         tell("interrupted: what is encoded is kept, and the same command goes on");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
+    }
+    if is_kept && failed.is_empty() {
+        bail!("there is no picture in `{}`", args.input.display());
     }
     Ok(if failed.is_empty() {
         ExitCode::SUCCESS
@@ -183,9 +174,89 @@ pub(super) fn run(mut args: Args) -> Result<ExitCode> {
     })
 }
 
+/// What is wrong with a file, without the path, which is said beside it.
+fn reason(path: &Path, error: &EncodeError) -> String {
+    let prefix = format!("{}: ", path.display());
+    let message = error.to_string();
+    let message = message.strip_prefix(&prefix).unwrap_or(&message);
+    message.to_owned()
+}
+
+/// The pictures that are to be encoded, and what is to be said of others.
+struct Todo {
+    images: Vec<PathBuf>,
+    /// Those that are in the store, but not as they are now.
+    num_changed: usize,
+    /// Links to others that are to be encoded.
+    num_links: usize,
+}
+
+impl Todo {
+    /// Those of `images` that `store` does not have. What it cannot list is `failed` before
+    /// it is encoded.
+    fn new(images: Vec<PathBuf>, store: &StoreWriter, failed: &mut Vec<(PathBuf, String)>) -> Self {
+        let mut todo = Self {
+            images: Vec::with_capacity(images.len()),
+            num_changed: 0,
+            num_links: 0,
+        };
+        let real = |path: &PathBuf| fs::canonicalize(path).ok();
+        let files = images.iter().filter(|path| !path.is_symlink());
+        let mut seen: HashSet<PathBuf> = files.filter_map(real).collect();
+        for path in images {
+            if store.has(&path) {
+                todo.num_changed += usize::from(store.is_newer(&path));
+            } else if let Err(error) = store.name(&path) {
+                failed.push((path, error.to_string()));
+            } else if path.is_symlink() && real(&path).is_some_and(|real| !seen.insert(real)) {
+                todo.num_links += 1;
+            } else {
+                todo.images.push(path);
+            }
+        }
+        todo
+    }
+
+    fn tell(&self) {
+        if self.num_changed > 0 {
+            tell(&format!(
+                "{} files were changed since they were encoded, and are not encoded again: \
+                 --overwrite does that, with all",
+                self.num_changed
+            ));
+        }
+        if self.num_links > 0 {
+            tell(&format!(
+                "{} files are links to others, and were passed over",
+                self.num_links
+            ));
+        }
+    }
+}
+
 const GOES_ON: &str = "what is encoded is kept, and the same command goes on";
 
 impl Args {
+    /// The encoder, and what a store says of what it makes.
+    fn encoder(&self) -> Result<(ImageEncoder, Sidecar)> {
+        let builder = builder(&self.model, self.quiet)?;
+        // Open for its fingerprint alone.
+        let file = Arc::new(builder.open()?);
+        let found = builder.find_image_encoder(&file)?;
+        let encoder = builder.build_image_encoder()?;
+        let geometry = encoder.geometry();
+        let size = image_size(self.image_size, geometry);
+        // Sizes that make no sense have no grid.
+        ImageProcessor::new(geometry.clone(), size)?;
+        let sidecar = Sidecar::new(
+            size.fixed_grid(geometry).context("a fixed size")?,
+            encoder.token_width(),
+            described(&file, found.as_ref(), encoder.numeric())?,
+            Preprocessing::new(geometry, size),
+        );
+        Ok((encoder, sidecar))
+    }
+
     fn report(&self, found: &Found, failed: &[(PathBuf, String)]) {
         for (path, error) in failed.iter().take(MAX_TOLD) {
             tell(&format!("{}: {error}", path.display()));

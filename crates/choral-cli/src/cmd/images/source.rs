@@ -56,10 +56,14 @@ impl Images {
     /// The images of the store in `folder`.
     pub(super) fn open(folder: &Path, hidden: usize, info: &ModelInfo) -> Result<Self> {
         let store = EmbeddingStore::open(folder, hidden)?;
-        let model = described(&info.file, info.plan.numeric)?;
+        let encoder = info.image_encoder.as_ref();
+        let model = described(&info.file, encoder, info.plan.numeric)?;
         store
-            .check_model(&model.name, &model.fingerprint)
+            .check_model(&model)
             .context("embeddings of one model mean nothing to another")?;
+        if let Some(encoder) = encoder {
+            store.check_geometry(&encoder.geometry)?;
+        }
         if !store.is_complete() {
             tell(&format!(
                 "`{}` is not finished: it has {} images by now, and the `precompute` that made it \

@@ -3,6 +3,7 @@
 //! The `image` crate decodes; here is what it is told, what its colours become, and
 //! what is refused before it allocates. A panic in a decoder is an error of the file.
 
+use super::memory::{DecodeMemory, Share};
 use super::{ImageError, jpeg};
 use ::image::error::{ImageError as Fault, LimitErrorKind};
 use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
@@ -21,6 +22,8 @@ pub const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
 /// As many first bytes as tell a format.
 pub(super) const SNIFFED_BYTES: usize = 16;
 
+const BMP_FILE_HEADER_BYTES: u64 = 14;
+
 const NAMES: [&str; 11] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "dib", "tif", "tiff",
 ];
@@ -34,6 +37,9 @@ pub struct DecodeLimits {
     pub max_pixels: u64,
     /// Most bytes of its pixels when decoded.
     pub max_decoded_bytes: u64,
+    /// Most bytes that pictures may take together which are decoded at the same time; one
+    /// that takes more is decoded alone.
+    pub max_bytes_at_once: u64,
 }
 
 impl Default for DecodeLimits {
@@ -44,7 +50,16 @@ impl Default for DecodeLimits {
             max_bytes: 256 << 20,
             max_pixels: 178_956_970,
             max_decoded_bytes: 1 << 30,
+            max_bytes_at_once: 1 << 30,
         }
+    }
+}
+
+impl DecodeLimits {
+    /// Memory for pictures that are decoded at the same time. Files, too, are together no
+    /// larger than one may be.
+    pub(super) fn memory(&self) -> DecodeMemory {
+        DecodeMemory::new(self.max_bytes, self.max_bytes_at_once)
     }
 }
 
@@ -73,11 +88,23 @@ impl Picture {
     /// # Errors
     /// It cannot be read, or as [`decode`](Self::decode).
     pub fn read(path: &Path, limits: &DecodeLimits) -> Result<Self, ImageError> {
-        let (picture, is_cut) = Self::from_bytes(&read(path, limits)?, limits)?;
+        let memory = limits.memory();
+        Self::read_in(path, limits, &memory).map(|(picture, _)| picture)
+    }
+
+    /// The same, in a share of `memory`.
+    pub(super) fn read_in<'a>(
+        path: &Path,
+        limits: &DecodeLimits,
+        memory: &'a DecodeMemory,
+    ) -> Result<(Self, Share<'a>), ImageError> {
+        // Both live until the file's bytes are gone.
+        let (bytes, _share) = read(path, limits, memory)?;
+        let (picture, is_cut, share) = Self::from_bytes(&bytes, limits, memory)?;
         if is_cut {
             tracing::warn!("{}: {CUT}", path.display());
         }
-        Ok(picture)
+        Ok((picture, share))
     }
 
     /// Decodes a file's `bytes`, whatever it is called: the first picture in it,
@@ -88,15 +115,29 @@ impl Picture {
     /// It is no picture of the [`FORMATS`], it is damaged, or it is larger than `limits`
     /// allow, which is found out before its pixels are decoded.
     pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Self, ImageError> {
-        let (picture, is_cut) = Self::from_bytes(bytes, limits)?;
+        let memory = limits.memory();
+        Self::decode_in(bytes, limits, &memory).map(|(picture, _)| picture)
+    }
+
+    /// The same, in a share of `memory`.
+    pub(super) fn decode_in<'a>(
+        bytes: &[u8],
+        limits: &DecodeLimits,
+        memory: &'a DecodeMemory,
+    ) -> Result<(Self, Share<'a>), ImageError> {
+        let (picture, is_cut, share) = Self::from_bytes(bytes, limits, memory)?;
         if is_cut {
             tracing::warn!("a picture: {CUT}");
         }
-        Ok(picture)
+        Ok((picture, share))
     }
 
-    /// The picture, and whether little may be left of it.
-    fn from_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<(Self, bool), ImageError> {
+    /// The picture, whether little may be left of it, and the memory that it takes.
+    fn from_bytes<'a>(
+        bytes: &[u8],
+        limits: &DecodeLimits,
+        memory: &'a DecodeMemory,
+    ) -> Result<(Self, bool, Share<'a>), ImageError> {
         let found = bytes.len() as u64;
         if found > limits.max_bytes {
             return Err(ImageError::TooManyBytes {
@@ -110,14 +151,19 @@ impl Picture {
                 length: bytes.len(),
             });
         }
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode(bytes, format, name, limits)));
-        let image = decoded.unwrap_or_else(|_| {
+        if format == ImageFormat::Bmp {
+            check_bmp(bytes)?;
+        }
+        let decode = || decode(bytes, format, name, limits, memory);
+        let decoded = catch_unwind(AssertUnwindSafe(decode));
+        let (image, share) = decoded.unwrap_or_else(|_| {
             Err(ImageError::Damaged {
                 format: name,
                 reason: "the decoder failed".to_owned(),
             })
         })?;
-        Ok(rgb(image))
+        let (picture, is_cut) = rgb(image);
+        Ok((picture, is_cut, share))
     }
 
     /// Width and height.
@@ -168,7 +214,11 @@ pub fn looks_like_image(first: &[u8]) -> bool {
 
 /// The file's bytes, unless there are too many. What is no regular file is refused
 /// before it is opened, since a pipe may have nobody at the other end.
-fn read(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, ImageError> {
+fn read<'a>(
+    path: &Path,
+    limits: &DecodeLimits,
+    memory: &'a DecodeMemory,
+) -> Result<(Vec<u8>, Share<'a>), ImageError> {
     let metadata = fs::metadata(path).map_err(ImageError::Io)?;
     if !metadata.is_file() {
         return Err(ImageError::NotAFile {
@@ -184,13 +234,14 @@ fn read(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, ImageError> {
     if metadata.len() > most {
         return too_many(metadata.len());
     }
+    let share = memory.file(metadata.len());
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(ImageError::Io)?;
     // It may have grown meanwhile.
     let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes);
     match read.map_err(ImageError::Io)? as u64 {
         found if found > most => too_many(found),
-        _ => Ok(bytes),
+        _ => Ok((bytes, share)),
     }
 }
 
@@ -219,12 +270,35 @@ fn format_of(bytes: &[u8]) -> Result<(ImageFormat, &'static str), ImageError> {
     })
 }
 
-fn decode(
+/// Refuses a BMP file that says its pixels begin within its headers: the decoder would
+/// take those for pixels.
+fn check_bmp(bytes: &[u8]) -> Result<(), ImageError> {
+    let field = |at: usize| {
+        let bytes = bytes.get(at..)?.first_chunk()?;
+        Some(u64::from(u32::from_le_bytes(*bytes)))
+    };
+    let damaged = |reason| ImageError::Damaged {
+        format: "BMP",
+        reason,
+    };
+    let fields = field(10).zip(field(14));
+    let (begin, info) = fields.ok_or_else(|| damaged("it ends within its headers".to_owned()))?;
+    let headers = BMP_FILE_HEADER_BYTES + info;
+    if begin < headers {
+        return Err(damaged(format!(
+            "its pixels begin at byte {begin}, expected {headers} or later, after its headers"
+        )));
+    }
+    Ok(())
+}
+
+fn decode<'a>(
     bytes: &[u8],
     format: ImageFormat,
     name: &'static str,
     limits: &DecodeLimits,
-) -> Result<DynamicImage, ImageError> {
+    memory: &'a DecodeMemory,
+) -> Result<(DynamicImage, Share<'a>), ImageError> {
     let fault = |fault| explain(fault, name, limits);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut allowed = Limits::no_limits();
@@ -235,7 +309,8 @@ fn decode(
     if width == 0 || height == 0 {
         return Err(ImageError::NoPixels { width, height });
     }
-    if u64::from(width) * u64::from(height) > limits.max_pixels {
+    let num_pixels = u64::from(width) * u64::from(height);
+    if num_pixels > limits.max_pixels {
         return Err(ImageError::TooManyPixels {
             width: width.into(),
             height: height.into(),
@@ -250,9 +325,13 @@ fn decode(
         });
     }
     let orientation = decoder.orientation().map_err(fault)?;
+    // What the decoder gives; as much again, which it may keep of its own meanwhile
+    // (coefficients of a progressive JPEG) or which turning takes after it; and the three
+    // bytes a pixel that come of it in the end.
+    let share = memory.pixels(found.saturating_mul(2).saturating_add(num_pixels * 3));
     let mut image = DynamicImage::from_decoder(decoder).map_err(fault)?;
     image.apply_orientation(orientation);
-    Ok(image)
+    Ok((image, share))
 }
 
 /// What the decoder says, in the words of this crate.

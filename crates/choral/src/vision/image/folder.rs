@@ -1,7 +1,7 @@
 //! Finds the pictures of a folder.
 
 use super::decode::{SNIFFED_BYTES, has_image_name, looks_like_image};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -19,46 +19,88 @@ pub struct Found {
 }
 
 /// Finds the pictures in `folder` and in all folders below. What begins with a dot is
-/// passed over. A folder that is reached twice, by links, is looked at once.
+/// passed over. Links are followed; a folder that is reached twice is looked at once, by
+/// its own name if that is below `folder`, else by the first link.
 ///
 /// # Errors
 /// `folder` itself cannot be read.
 pub fn find(folder: &Path) -> io::Result<Found> {
-    let mut found = Found::default();
-    let mut seen = HashSet::new();
     // Normalised, so that `a/` and `./a` give the same names as `a`.
     let folder: PathBuf = folder.components().collect();
-    seen.insert(fs::canonicalize(&folder)?);
-    let entries = fs::read_dir(&folder)?;
-    let mut open = vec![(folder, entries)];
-    while let Some((folder, entries)) = open.pop() {
+    let mut search = Search::default();
+    search.seen.insert(fs::canonicalize(&folder)?);
+    fs::read_dir(&folder)?;
+    search.folders.push(folder);
+    loop {
+        while let Some(folder) = search.folders.pop() {
+            search.look(&folder);
+        }
+        // After all folders, so that the order of entries, which differs from machine to
+        // machine, does not choose among names.
+        let Some(link) = search.links.pop_first() else {
+            break;
+        };
+        search.enter(link);
+    }
+    search.found.images.sort();
+    Ok(search.found)
+}
+
+#[derive(Default)]
+struct Search {
+    found: Found,
+    /// Real paths of all folders that are looked at.
+    seen: HashSet<PathBuf>,
+    /// Those that are to be looked at; opened one at a time, as a process may have few
+    /// files open.
+    folders: Vec<PathBuf>,
+    /// Links to folders.
+    links: BTreeSet<PathBuf>,
+}
+
+impl Search {
+    fn look(&mut self, folder: &Path) {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) => return self.found.unread.push((folder.to_owned(), error)),
+        };
         for entry in entries {
             let path = match entry {
                 Ok(entry) => entry.path(),
                 Err(error) => {
-                    found.unread.push((folder, error));
+                    self.found.unread.push((folder.to_owned(), error));
                     break;
                 }
             };
             if is_hidden(path.file_name().unwrap_or_default()) {
                 continue;
             }
-            // Follows links; one that leads nowhere is neither.
+            // Follows links; one that leads nowhere, or to itself, is no folder.
             if path.is_dir() {
-                let is_new = fs::canonicalize(&path).map(|real| seen.insert(real));
-                match is_new.and_then(|is_new| is_new.then(|| fs::read_dir(&path)).transpose()) {
-                    Ok(entries) => open.extend(entries.map(|entries| (path, entries))),
-                    Err(error) => found.unread.push((path, error)),
+                if path.is_symlink() {
+                    self.links.insert(path);
+                } else {
+                    self.enter(path);
                 }
             } else if has_image_name(&path) || is_image(&path) {
-                found.images.push(path);
+                self.found.images.push(path);
             } else {
-                found.num_others += 1;
+                self.found.num_others += 1;
             }
         }
     }
-    found.images.sort();
-    Ok(found)
+
+    /// Has a folder looked at, unless it was.
+    fn enter(&mut self, path: PathBuf) {
+        match fs::canonicalize(&path) {
+            Ok(real) => {
+                if self.seen.insert(real) {
+                    self.folders.push(path);
+                }
+            }
+            Err(error) => self.found.unread.push((path, error)),
+        }
+    }
 }
 
 fn is_hidden(name: &OsStr) -> bool {

@@ -10,6 +10,7 @@ mod decode;
 mod error;
 mod folder;
 mod jpeg;
+mod memory;
 mod patches;
 mod resample;
 mod size;
@@ -22,15 +23,20 @@ pub use folder::{Found, find};
 pub use size::{ImageSize, MAX_ASPECT_RATIO};
 
 use super::{ImageGeometry, Patches};
+use memory::DecodeMemory;
 use size::Placement;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Makes patches of pictures, for one model and one way of sizing them.
+/// Makes patches of pictures, for one model and one way of sizing them. May be used from
+/// any thread: those that decode at the same time share the memory that its limits allow,
+/// and wait for each other. Clones share it too.
 #[derive(Debug, Clone)]
 pub struct ImageProcessor {
     geometry: ImageGeometry,
     size: ImageSize,
     limits: DecodeLimits,
+    memory: Arc<DecodeMemory>,
 }
 
 impl ImageProcessor {
@@ -40,10 +46,12 @@ impl ImageProcessor {
     /// The model's sizes make no sense, or do not allow for `size`.
     pub fn new(geometry: ImageGeometry, size: ImageSize) -> Result<Self, ImageError> {
         size::check(&geometry, size)?;
+        let limits = DecodeLimits::default();
         Ok(Self {
             geometry,
             size,
-            limits: DecodeLimits::default(),
+            limits,
+            memory: Arc::new(limits.memory()),
         })
     }
 
@@ -51,6 +59,7 @@ impl ImageProcessor {
     #[must_use]
     pub fn with_limits(mut self, limits: DecodeLimits) -> Self {
         self.limits = limits;
+        self.memory = Arc::new(limits.memory());
         self
     }
 
@@ -69,7 +78,10 @@ impl ImageProcessor {
     /// # Errors
     /// The file cannot be read, or is no picture that can be used; names the file.
     pub fn read(&self, path: &Path) -> Result<Patches, ImageFileError> {
-        let patches = || self.patches(&Picture::read(path, &self.limits)?);
+        let patches = || {
+            let (picture, _share) = Picture::read_in(path, &self.limits, &self.memory)?;
+            self.patches(&picture)
+        };
         patches().map_err(|error| ImageFileError {
             path: path.to_owned(),
             error,
@@ -81,7 +93,8 @@ impl ImageProcessor {
     /// # Errors
     /// They are no picture that can be used.
     pub fn decode(&self, bytes: &[u8]) -> Result<Patches, ImageError> {
-        self.patches(&Picture::decode(bytes, &self.limits)?)
+        let (picture, _share) = Picture::decode_in(bytes, &self.limits, &self.memory)?;
+        self.patches(&picture)
     }
 
     /// The patches of `picture`: resized, scaled to 0..=1, normalised and cut up.
@@ -101,6 +114,13 @@ impl ImageProcessor {
                 width: width as u64,
                 height: height as u64,
                 most: self.limits.max_pixels,
+            });
+        }
+        let found = size::patch_bytes(pixels, &self.geometry);
+        if found > self.limits.max_decoded_bytes {
+            return Err(ImageError::TooMuchMemory {
+                found,
+                most: self.limits.max_decoded_bytes,
             });
         }
         let resized = resample::resize(picture, inner);

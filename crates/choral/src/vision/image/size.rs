@@ -1,12 +1,12 @@
 //! How large a picture becomes.
 
-use super::{ImageError, ImageGeometry};
+use super::{DecodeLimits, ImageError, ImageGeometry};
 use serde::{Deserialize, Serialize};
 
 /// Thinner pictures are refused, as the reference does.
 pub const MAX_ASPECT_RATIO: u32 = 200;
 
-/// Longest side of a picture that a model may ask for: no memory holds more.
+/// Largest patch, token or fixed side that a model may ask for: no memory holds more.
 const MAX_SIDE: usize = 1 << 16;
 
 /// Pixels along a side, where pictures are of one size.
@@ -30,10 +30,23 @@ impl ImageSize {
     /// The fixed size that pair tools use, 448; or the largest below it that a model with
     /// other sizes takes.
     pub fn fixed_for(geometry: &ImageGeometry) -> Self {
-        let area = geometry.max_area / geometry.temporal_patch_size.max(1);
-        let side = USUAL_SIDE.min(area.isqrt());
         let factor = geometry.factor().max(1);
-        Self::Fixed((side / factor * factor).max(factor))
+        let usual = USUAL_SIDE / factor * factor;
+        Self::Fixed(usual.max(factor).min(Self::largest_side(geometry)))
+    }
+
+    /// The longest side that a fixed size may have: a square of the greatest area that the
+    /// model takes, as long as a picture's patches fit in the memory that one may take.
+    pub fn largest_side(geometry: &ImageGeometry) -> usize {
+        let most = DecodeLimits::default();
+        let frames = geometry.temporal_patch_size.max(1) as u64;
+        let bytes = patch_bytes(1, geometry).max(1);
+        let area = (geometry.max_area as u64 / frames)
+            .min(most.max_pixels)
+            .min(most.max_decoded_bytes / bytes);
+        let factor = geometry.factor().max(1);
+        let side = (area.isqrt() as usize).min(MAX_SIDE);
+        (side / factor * factor).max(factor)
     }
 
     /// Tokens of a picture in height and in width, if they do not depend on the picture.
@@ -54,6 +67,16 @@ pub(super) struct Placement {
     pub(super) inner: [usize; 2],
     /// Where its upper left corner comes to lie.
     pub(super) offset: [usize; 2],
+}
+
+/// Bytes of the patches of a picture of so many pixels, when it is sized.
+pub(super) fn patch_bytes(pixels: u64, geometry: &ImageGeometry) -> u64 {
+    let numbers = geometry
+        .channels
+        .saturating_mul(geometry.temporal_patch_size);
+    pixels
+        .saturating_mul(numbers as u64)
+        .saturating_mul(size_of::<f32>() as u64)
 }
 
 /// Refuses sizes that no picture can have, so that nothing below divides by zero.
@@ -117,13 +140,17 @@ pub(super) fn check(geometry: &ImageGeometry, size: ImageSize) -> Result<(), Ima
         });
     }
     match size {
-        ImageSize::Fixed(side) if side == 0 || !side.is_multiple_of(factor) || side > MAX_SIDE => {
+        ImageSize::Fixed(side) => {
+            let most = ImageSize::largest_side(geometry);
+            if side > 0 && side.is_multiple_of(factor) && side <= most {
+                return Ok(());
+            }
             Err(ImageError::Size {
                 found: side,
-                expected: format!("a multiple of {factor}, up to {MAX_SIDE}"),
+                expected: format!("a multiple of {factor}, up to {most} with this model"),
             })
         }
-        _ => Ok(()),
+        ImageSize::Dynamic => Ok(()),
     }
 }
 

@@ -251,7 +251,7 @@ fn a_fixed_size_keeps_proportions_on_black() {
     let odd = ImageProcessor::new(geometry(), ImageSize::Fixed(450)).expect_err("odd");
     assert_eq!(
         odd.to_string(),
-        "the image size is 450, expected a multiple of 28, up to 65536"
+        "the image size is 450, expected a multiple of 28, up to 2184 with this model"
     );
 }
 
@@ -316,6 +316,132 @@ fn a_folder_is_searched_by_content_and_name_in_order() {
     );
     assert_eq!(found.num_others, 1);
     assert!(found.unread.is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_once_and_never_in_circles() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("photos");
+    std::fs::create_dir_all(root.join("m/deep")).expect("folders");
+    std::fs::create_dir_all(folder.path().join("other/more")).expect("folders");
+    let png = std::fs::read(golden("rgb.png")).expect("a file");
+    for name in ["photos/m/deep/1.png", "other/2.png", "other/more/3.png"] {
+        std::fs::write(folder.path().join(name), &png).expect("written");
+    }
+    let links = [
+        // Reached by its own name as well, wherever the links come in the order.
+        ("m/deep", "a_deep"),
+        ("m/deep", "z_deep"),
+        ("../other", "b_other"),
+        ("../other", "c_other"),
+        ("..", "up"),
+        ("self.png", "self.png"),
+        ("nowhere", "gone.jpg"),
+        ("nowhere", "gone"),
+        ("m/deep/1.png", "again.png"),
+    ];
+    for (to, from) in links {
+        symlink(to, root.join(from)).expect("a link");
+    }
+    symlink("../../../photos", root.join("m/deep/circle")).expect("a link");
+    let found = find(&root).expect("a folder");
+    let names: Vec<_> = found
+        .images
+        .iter()
+        .filter_map(|path| path.strip_prefix(&root).ok()?.to_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "again.png",
+            "b_other/2.png",
+            "b_other/more/3.png",
+            "gone.jpg",
+            "m/deep/1.png",
+            "self.png",
+        ]
+    );
+    assert_eq!((found.num_others, found.unread.len()), (1, 0));
+    let error = picture_error(&root.join("self.png"));
+    assert!(error.contains("cannot be read"), "{error}");
+}
+
+fn picture_error(path: &Path) -> String {
+    let read = Picture::read(path, &DecodeLimits::default());
+    read.expect_err("no picture").to_string()
+}
+
+#[test]
+fn odd_bmp_files_are_read_or_are_errors_of_their_own() {
+    let limits = DecodeLimits::default();
+    let whole = std::fs::read(golden("bmp_24.bmp")).expect("a file");
+    let upright = Picture::decode(&whole, &limits).expect("a picture");
+    let with = |at: usize, bytes: &[u8]| {
+        let mut changed = whole.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        Picture::decode(&changed, &limits)
+    };
+    let refused = |found: Result<Picture, ImageError>, message: &str| {
+        let error = found.expect_err(message).to_string();
+        assert!(error.contains(message), "{error}");
+    };
+    // A height below zero: rows from the top.
+    let turned = with(22, &(-10_i32).to_le_bytes()).expect("a picture");
+    let flipped: Vec<_> = upright.pixels().chunks(13 * 3).rev().flatten().collect();
+    assert!(turned.pixels().iter().eq(flipped));
+    // A length that is not the file's says nothing.
+    assert_eq!(with(2, &[0; 4]).expect("a picture"), upright);
+    refused(with(0, b"BA"), "is not a picture that is known");
+    refused(
+        Picture::decode(&whole[14..], &limits),
+        "is not a picture that is known: begins with `(",
+    );
+    refused(with(10, &[0; 4]), "its pixels begin at byte 0, expected 54");
+    refused(with(10, &[53, 0, 0, 0]), "its pixels begin at byte 53");
+    refused(with(10, &[0xFF; 4]), "damaged BMP");
+    refused(with(14, &[0xFF; 4]), "expected 4294967309 or later");
+    refused(with(14, &[13, 0, 0, 0]), "BMP file");
+    refused(with(18, &[0; 4]), "BMP");
+    refused(with(18, &(-13_i32).to_le_bytes()), "BMP");
+    refused(with(18, &[0xFF, 0xFF, 0xFF, 0x7F]), "BMP");
+    refused(with(28, &[7, 0]), "BMP");
+    refused(with(30, &[99, 0, 0, 0]), "BMP");
+    for length in 2..54 {
+        assert!(Picture::decode(&whole[..length], &limits).is_err());
+    }
+}
+
+#[test]
+fn sizes_are_limited_by_the_model_and_by_memory() {
+    let refused = |geometry: &ImageGeometry, side| {
+        let made = ImageProcessor::new(geometry.clone(), ImageSize::Fixed(side));
+        made.expect_err("too large").to_string()
+    };
+    // 2184 * 2184 pixels and two frames are within 9,633,792; 2212 are not.
+    let error = refused(&geometry(), 2212);
+    assert!(error.contains("up to 2184 with this model"), "{error}");
+    processor(ImageSize::Fixed(2184));
+    for side in [1 << 20, usize::MAX / 28 * 28] {
+        let error = refused(&geometry(), side);
+        assert!(error.contains("up to 2184 with this model"), "{error}");
+    }
+    // A model that has no limit: 24 bytes a pixel in 1 GiB.
+    let endless = ImageGeometry {
+        max_area: usize::MAX,
+        ..geometry()
+    };
+    let error = refused(&endless, 1 << 16);
+    assert!(error.contains("the image size is 65536"), "{error}");
+    assert!(error.contains("up to 6664 with this model"), "{error}");
+    let growing = ImageGeometry {
+        min_area: 250_000_000,
+        ..endless
+    };
+    let growing = ImageProcessor::new(growing, ImageSize::Dynamic).expect("possible");
+    let error = growing.patches(&Picture::new(1, 1, vec![0; 3]));
+    assert!(matches!(error, Err(ImageError::TooMuchMemory { .. })));
 }
 
 proptest! {

@@ -55,7 +55,11 @@ pub enum StoreError {
         hidden: usize,
     },
     /// No shape gives as many bytes.
-    #[error("{} has {found} bytes, which {rows} images whose tokens are {hidden} numbers wide cannot have", path.display())]
+    #[error(
+        "{} has {found} bytes, {tokens:.3} tokens an image; expected 2 bytes x {rows} images x S x S \
+         tokens x {hidden} numbers, as the names beside it and the model's width have it",
+        path.display()
+    )]
     NoShape {
         /// The file.
         path: PathBuf,
@@ -65,16 +69,44 @@ pub enum StoreError {
         rows: usize,
         /// Numbers of a token, as the model has it.
         hidden: usize,
+        /// Tokens that an image would have.
+        tokens: f64,
+    },
+    /// Images of a size that the model does not take.
+    #[error(
+        "`{}` has {side} x {side} tokens an image, which are pictures of {pixels} pixels a side; \
+         the model takes up to {most}",
+        path.display()
+    )]
+    Grid {
+        /// The folder.
+        path: PathBuf,
+        /// Tokens of an image in height and in width.
+        side: usize,
+        /// Pixels that they stand for.
+        pixels: usize,
+        /// The longest side that the model takes.
+        most: usize,
     },
     /// There are fewer names than rows, or more.
-    #[error("{} has {found} names, expected {expected}", path.display())]
+    #[error("{} has {}, expected {expected}", path.display(), names(*found, *expected))]
     Names {
         /// The file.
         path: PathBuf,
-        /// As many as it has.
+        /// As many as it has; no more than one too many are counted.
         found: usize,
         /// As many as there are rows.
         expected: usize,
+    },
+    /// A line of the list is no name.
+    #[error("{}: line {line} {reason}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Its numbers are of another model, or of other pictures of it.
     #[error("`{}` was made with another {what}: it has {found}, expected {expected}", path.display())]
@@ -117,7 +149,11 @@ pub enum StoreError {
         expected: [usize; 3],
     },
     /// A path that the list of names cannot hold.
-    #[error("`{name}` cannot be listed: {FILENAMES} has a path of UTF-8 text a line", FILENAMES = super::FILENAMES)]
+    #[error(
+        "`{name}` cannot be listed: {FILENAMES} has a path a line, of UTF-8 text and up to {most} bytes",
+        FILENAMES = super::FILENAMES,
+        most = super::names::MAX_NAME_BYTES
+    )]
     Name {
         /// The path, made readable.
         name: String,
@@ -141,4 +177,19 @@ impl StoreError {
         let path = path.into();
         move |source| Self::Io { path, source }
     }
+
+    /// Whether a file of the store is not there.
+    pub(super) fn is_not_found(&self) -> bool {
+        let (Self::Io { source, .. } | Self::Map(FormatError::Io { source, .. })) = self else {
+            return false;
+        };
+        source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+fn names(found: usize, expected: usize) -> String {
+    if found > expected {
+        return "more names".to_owned();
+    }
+    format!("{found} names")
 }

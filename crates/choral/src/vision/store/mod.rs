@@ -9,11 +9,16 @@
 //!
 //! The sidecar is replaced as a whole, after what it speaks of is on the disk; rows and
 //! names that it does not speak of count for nothing. So a store is right at every
-//! moment, whoever is killed, and goes on where it ended. [`StoreWriter`] writes,
-//! [`EmbeddingStore`] reads by mapping. Neither knows how embeddings are made.
+//! moment, whoever is killed, and goes on where it ended. Rows are added and never
+//! changed; a store that is made anew grows beside the old one, and takes its place as a
+//! whole (`replace`), under another identity ([`EmbeddingStore::identity`]).
+//! [`StoreWriter`] writes, [`EmbeddingStore`] reads by mapping. Neither knows how
+//! embeddings are made.
 
 mod error;
+mod names;
 mod read;
+mod replace;
 mod sidecar;
 #[cfg(test)]
 mod tests;
@@ -32,6 +37,9 @@ pub const FILENAMES: &str = "filenames.txt";
 
 /// The file of what the numbers are.
 pub const SIDECAR: &str = "embeddings.json";
+
+/// The file that a writer has locked.
+const LOCK: &str = ".embeddings.lock";
 
 /// Bytes of a number.
 const VALUE_BYTES: u64 = 2;

@@ -1,15 +1,18 @@
 //! Reading a store.
 
-use super::{EMBEDDINGS, FILENAMES, SIDECAR, Sidecar, StoreError, VALUE_BYTES};
-use crate::vision::ImageEmbedding;
+use super::names::read_names;
+use super::{
+    EMBEDDINGS, FILENAMES, SIDECAR, Sidecar, StoreError, StoreModel, VALUE_BYTES, replace,
+};
+use crate::vision::image::ImageSize;
+use crate::vision::{ImageEmbedding, ImageGeometry};
 use choral_formats::MappedFile;
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Longest list of names that is read.
-const MAX_NAMES_BYTES: u64 = 4 << 30;
+/// How often a store is opened again that another takes the place of meanwhile.
+const MAX_TRIES: usize = 100;
 
 /// An open store. Rows are read when they are asked for; the file stays on the disk.
 #[derive(Debug)]
@@ -18,46 +21,84 @@ pub struct EmbeddingStore {
     names: Vec<String>,
     grid: [usize; 2],
     hidden: usize,
-    /// None of a store without images.
-    rows: Option<MappedFile>,
+    rows: MappedFile,
+    /// When the array was changed last.
+    changed: Option<SystemTime>,
     sidecar: Option<Sidecar>,
-    /// As long as the array was, and when it was changed last.
-    array: (u64, Option<SystemTime>),
 }
 
 impl EmbeddingStore {
     /// Opens the store in `folder` for a model whose tokens are `hidden` numbers wide.
     ///
     /// One without a sidecar, as other tools write it, is taken for `[names, tokens,
-    /// hidden]` with a square of tokens. One that is being written, or whose writing was
-    /// ended, has the images that its sidecar speaks of.
+    /// hidden]` with a square of tokens, and that is logged as a warning: a multiple of the
+    /// right width may fit as well. One that is being written, or whose writing was ended,
+    /// has the images that its sidecar speaks of. One that another takes the place of
+    /// meanwhile is either the old or the new, and stays that as long as it is open.
     ///
     /// # Errors
     /// A file is missing, or they do not agree with each other or with `hidden`.
     pub fn open(folder: &Path, hidden: usize) -> Result<Self, StoreError> {
-        let path = folder.join(EMBEDDINGS);
-        let missing = |missing| StoreError::Missing {
-            path: folder.to_owned(),
-            missing,
-        };
-        // What it says of a store that grows is there already, and the rest is not read.
-        let sidecar = Sidecar::read(folder)?;
-        let (found, modified) = match fs::metadata(&path) {
-            Ok(metadata) => (metadata.len(), metadata.modified().ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(missing(EMBEDDINGS));
+        for _ in 0..MAX_TRIES {
+            let before = Sidecar::read(folder)?;
+            let opened = Self::open_as(folder, hidden, before.as_ref());
+            let after = Sidecar::read(folder)?;
+            let identity = |sidecar: &Option<Sidecar>| {
+                let sidecar = sidecar.as_ref();
+                sidecar.map(|sidecar| sidecar.identity.clone())
+            };
+            // What it says of a store that grows is there already, and the rest is not
+            // read; but files of a store that is gone may not be those of another.
+            let is_one = match &opened {
+                Ok(_) => identity(&before) == identity(&after),
+                Err(_) => before == after,
+            };
+            if is_one {
+                return opened;
             }
-            Err(error) => return Err(StoreError::io(path)(error)),
+        }
+        Err(StoreError::InUse {
+            path: folder.to_owned(),
+        })
+    }
+
+    /// The store that the sidecar speaks of.
+    fn open_as(
+        folder: &Path,
+        hidden: usize,
+        sidecar: Option<&Sidecar>,
+    ) -> Result<Self, StoreError> {
+        let missing = |missing| {
+            move |error: StoreError| {
+                if !error.is_not_found() {
+                    return error;
+                }
+                StoreError::Missing {
+                    path: folder.to_owned(),
+                    missing,
+                }
+            }
         };
-        let most = match &sidecar {
+        let identity = sidecar.and_then(|sidecar| sidecar.identity.as_deref());
+        let map = |place: &Path| Ok(MappedFile::open(&place.join(EMBEDDINGS))?);
+        let rows = replace::find(folder, identity, map).map_err(missing(EMBEDDINGS))?;
+        let path = folder.join(EMBEDDINGS);
+        let found = rows.len() as u64;
+        // One more than there may be tells that there are too many.
+        let most = match sidecar {
             Some(sidecar) if !sidecar.complete => sidecar.num_images(),
-            _ => usize::MAX,
+            Some(sidecar) => sidecar.num_images().saturating_add(1),
+            None => rows.len() / hidden.max(1) + 1,
         };
-        let names = read_names(folder, most)?.ok_or_else(|| missing(FILENAMES))?;
-        let num_images = names.len();
-        let grid = match &sidecar {
+        let list = |place: &Path| {
+            let path = place.join(FILENAMES);
+            let file = File::open(&path).map_err(StoreError::io(&path))?;
+            read_names(&path, file, most)
+        };
+        let names = replace::find(folder, identity, list).map_err(missing(FILENAMES))?;
+        let grid = match sidecar {
             Some(sidecar) => {
-                sidecar.check(folder, found, num_images)?;
+                sidecar.check(folder, found, names.len())?;
                 let [_, tokens, width] = sidecar.shape;
                 if width != hidden {
                     return Err(StoreError::Other {
@@ -69,17 +110,16 @@ impl EmbeddingStore {
                 }
                 sidecar.grid
             }
-            None => square(&path, found, num_images, hidden)?,
+            None => square(&path, found, names.len(), hidden)?,
         };
-        let rows = (num_images > 0).then(|| MappedFile::open(&path));
         Ok(Self {
             folder: folder.to_owned(),
             names,
             grid,
             hidden,
-            rows: rows.transpose()?,
-            sidecar,
-            array: (found, modified),
+            rows,
+            changed: fs::metadata(&path).and_then(|file| file.modified()).ok(),
+            sidecar: sidecar.cloned(),
         })
     }
 
@@ -103,23 +143,38 @@ impl EmbeddingStore {
         Ok(())
     }
 
-    /// Refuses a store whose numbers are another model's, by its
-    /// [`fingerprint`](crate::model::fingerprint). Without a sidecar nobody knows.
+    /// Refuses a store that `model` is not to answer from, as [`StoreModel`] says. Without
+    /// a sidecar nobody knows.
     ///
     /// # Errors
-    /// If it is another.
-    pub fn check_model(&self, name: &str, fingerprint: &str) -> Result<(), StoreError> {
+    /// If its numbers are another model's.
+    pub fn check_model(&self, model: &StoreModel) -> Result<(), StoreError> {
         match &self.sidecar {
-            Some(Sidecar { model, .. }) if model.fingerprint != fingerprint => {
-                Err(StoreError::Other {
-                    path: self.folder.clone(),
-                    what: "model",
-                    found: format!("`{}` ({})", model.name, model.fingerprint),
-                    expected: format!("`{name}` ({fingerprint})"),
-                })
-            }
-            _ => Ok(()),
+            Some(sidecar) => model.check_answers(&sidecar.model, &self.folder),
+            None => Ok(()),
         }
+    }
+
+    /// Refuses a store without a sidecar whose images would be of a size that the model
+    /// does not take. One with a sidecar says of which model it is.
+    ///
+    /// # Errors
+    /// If they are larger.
+    pub fn check_geometry(&self, geometry: &ImageGeometry) -> Result<(), StoreError> {
+        let side = self.grid[0];
+        let (pixels, most) = (
+            side.saturating_mul(geometry.factor()),
+            ImageSize::largest_side(geometry),
+        );
+        if self.sidecar.is_some() || pixels <= most {
+            return Ok(());
+        }
+        Err(StoreError::Grid {
+            path: self.folder.clone(),
+            side,
+            pixels,
+            most,
+        })
     }
 
     /// The paths of the images, by row.
@@ -154,8 +209,10 @@ impl EmbeddingStore {
         if let Some(identity) = own.and_then(|sidecar| sidecar.identity.clone()) {
             return identity;
         }
-        let (length, modified) = self.array;
-        let since = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let length = self.rows.len();
+        let since = self
+            .changed
+            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
         let since = since.map_or(0, |since| since.as_nanos());
         format!("{length} bytes of {since}")
     }
@@ -179,12 +236,13 @@ impl EmbeddingStore {
             index,
             rows: self.len(),
         };
-        let rows = self.rows.as_ref().filter(|_| index < self.len());
-        let rows = rows.ok_or_else(no_row)?;
+        if index >= self.len() {
+            return Err(no_row());
+        }
         let [height, width] = self.grid;
         // Cannot overflow: so many bytes are mapped, for every row.
         let length = height * width * self.hidden * VALUE_BYTES as usize;
-        let bytes = rows.get(index * length..(index + 1) * length);
+        let bytes = self.rows.get(index * length..(index + 1) * length);
         let bytes = bytes.ok_or_else(no_row)?;
         ImageEmbedding::from_f16(height, width, self.hidden, bytes).map_err(|source| {
             StoreError::Row {
@@ -233,19 +291,6 @@ impl Sidecar {
     }
 }
 
-/// The first `most` names of a store; none if there is no list.
-pub(super) fn read_names(folder: &Path, most: usize) -> Result<Option<Vec<String>>, StoreError> {
-    let path = folder.join(FILENAMES);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::io(path)(error)),
-    };
-    let lines = BufReader::new(file.take(MAX_NAMES_BYTES)).lines();
-    let names: io::Result<Vec<String>> = lines.take(most).collect();
-    names.map(Some).map_err(StoreError::io(path))
-}
-
 /// The grid of a store without a sidecar.
 fn square(
     path: &Path,
@@ -253,22 +298,28 @@ fn square(
     num_images: usize,
     hidden: usize,
 ) -> Result<[usize; 2], StoreError> {
-    let no_shape = || StoreError::NoShape {
+    let no_shape = |tokens| StoreError::NoShape {
         path: path.to_owned(),
         found,
         rows: num_images,
         hidden,
+        tokens,
     };
     let token_bytes = (num_images as u64)
         .checked_mul(hidden as u64)
         .and_then(|values| values.checked_mul(VALUE_BYTES))
         .filter(|bytes| *bytes > 0);
-    let token_bytes = token_bytes.ok_or_else(no_shape)?;
+    let token_bytes = token_bytes.ok_or_else(|| no_shape(0.0))?;
     let tokens = found / token_bytes;
     let side = tokens.isqrt();
     if tokens == 0 || !found.is_multiple_of(token_bytes) || side * side != tokens {
-        return Err(no_shape());
+        return Err(no_shape(found as f64 / token_bytes as f64));
     }
+    tracing::warn!(
+        "`{}` does not say what its numbers are: it is taken for {side} x {side} tokens an image, \
+         {hidden} numbers each, of this model",
+        path.display()
+    );
     Ok([side as usize; 2])
 }
 

@@ -5,12 +5,19 @@ use crate::sampling::fresh_seed;
 use crate::vision::ImageGeometry;
 use crate::vision::image::ImageSize;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 /// Longest sidecar that is read.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// Longest identity.
+const MAX_IDENTITY: usize = 64;
+
+/// Begins the name of a sidecar that is being written.
+const DRAFT: &str = ".embeddings.json.";
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -28,6 +35,9 @@ pub struct Sidecar {
     /// place has another. Stores of earlier versions have none until something is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// The folder that relative names begin at. Stores of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names_relative_to: Option<String>,
     /// The type of a number.
     pub dtype: String,
     /// Images, tokens of each, numbers of each token.
@@ -42,13 +52,23 @@ pub struct Sidecar {
     pub preprocessing: Preprocessing,
 }
 
-/// What made the numbers of a store.
+/// What made the numbers of a store, or is to answer from them.
+///
+/// Two files make embeddings of a GGUF model: its own, and the encoder's (`mmproj`). A
+/// store is added to only where both are the same. What answers from it is the first
+/// alone, and its encoder need not be there; where it is, it tells more: numbers of the
+/// same encoder are right, though the text model may be quantised in another way, and
+/// those of another are not what this model would see in the pictures. Where it is not,
+/// the text model must be the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreModel {
     /// The name of its file or folder.
     pub name: String,
     /// [`fingerprint`](crate::model::fingerprint) of it.
     pub fingerprint: String,
+    /// The same of its encoder of pictures, where that is a file of its own and is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder_fingerprint: Option<String>,
     /// The arithmetic.
     pub numeric: String,
 }
@@ -68,6 +88,25 @@ pub struct Preprocessing {
     pub mean: [f32; 3],
     /// Divides it then.
     pub std: [f32; 3],
+}
+
+impl StoreModel {
+    /// Refuses to answer with `self` from the store `folder`, which `made` made.
+    pub(super) fn check_answers(&self, made: &Self, folder: &Path) -> Result<(), StoreError> {
+        let (what, own, other) = match (&self.encoder_fingerprint, &made.encoder_fingerprint) {
+            (Some(own), Some(other)) => ("image encoder", own, other),
+            _ => ("model", &self.fingerprint, &made.fingerprint),
+        };
+        if own == other {
+            return Ok(());
+        }
+        Err(StoreError::Other {
+            path: folder.to_owned(),
+            what,
+            found: format!("`{}` ({other})", made.name),
+            expected: format!("`{}` ({own})", self.name),
+        })
+    }
 }
 
 impl Preprocessing {
@@ -100,6 +139,7 @@ impl Sidecar {
         Self {
             version: VERSION,
             identity: Some(fresh_identity()),
+            names_relative_to: None,
             dtype: DTYPE.to_owned(),
             shape: [0, grid[0] * grid[1], hidden],
             grid,
@@ -161,6 +201,17 @@ impl Sidecar {
                 found.shape, found.grid
             )));
         }
+        // It becomes the name of a folder.
+        let is_plain = |identity: &String| {
+            (1..=MAX_IDENTITY).contains(&identity.len())
+                && identity.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        if let Some(identity) = found.identity.as_ref().filter(|id| !is_plain(id)) {
+            return Err(wrong(format!(
+                "its identity is `{}`, expected 1 to {MAX_IDENTITY} letters and digits",
+                identity.escape_debug()
+            )));
+        }
         Ok(Some(found))
     }
 
@@ -169,7 +220,7 @@ impl Sidecar {
         let path = folder.join(SIDECAR);
         let write = || -> io::Result<()> {
             let mut builder = tempfile::Builder::new();
-            builder.prefix(".embeddings.");
+            builder.prefix(DRAFT);
             // Whoever may read the other files may read this one.
             #[cfg(unix)]
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -184,6 +235,17 @@ impl Sidecar {
             Ok(())
         };
         write().map_err(StoreError::io(&path))
+    }
+
+    /// Removes what runs left that were killed while they wrote the sidecar of `folder`;
+    /// for the holder of its lock.
+    pub(super) fn remove_drafts(folder: &Path) {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let is_draft = |name: &OsStr| name.to_string_lossy().starts_with(DRAFT);
+        for entry in entries.filter(|entry| is_draft(&entry.file_name())) {
+            // One that stays does no harm.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 
     /// Refuses a store that was made in another way than this one would be.
@@ -209,6 +271,11 @@ impl Sidecar {
         if print != other_print {
             return differs("model", name, other_name);
         }
+        let encoder = |sidecar: &Self| {
+            let encoder = sidecar.model.encoder_fingerprint.clone();
+            encoder.unwrap_or_else(|| "none on record".to_owned())
+        };
+        differs("image encoder", encoder(self), encoder(other))?;
         let numeric = |sidecar: &Self| sidecar.model.numeric.clone();
         differs("numeric", numeric(self), numeric(other))?;
         let size = |sidecar: &Self| format!("{:?}", sidecar.preprocessing.image_size);

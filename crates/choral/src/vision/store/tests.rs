@@ -1,3 +1,5 @@
+mod replace;
+
 use super::*;
 use crate::vision::image::ImageSize;
 use crate::vision::{ImageEmbedding, ImageGeometry};
@@ -7,8 +9,8 @@ use tempfile::TempDir;
 
 const HIDDEN: usize = 8;
 
-fn sidecar() -> Sidecar {
-    let geometry = ImageGeometry {
+fn geometry() -> ImageGeometry {
+    ImageGeometry {
         channels: 3,
         patch_size: 14,
         temporal_patch_size: 2,
@@ -17,16 +19,22 @@ fn sidecar() -> Sidecar {
         std: [0.25; 3],
         min_area: 1,
         max_area: 1 << 30,
-    };
+    }
+}
+
+fn sidecar() -> Sidecar {
     let model = StoreModel {
         name: "a model".to_owned(),
         fingerprint: "0123".to_owned(),
+        encoder_fingerprint: None,
         numeric: "bf16".to_owned(),
     };
-    let preprocessing = Preprocessing::new(&geometry, ImageSize::Fixed(56));
+    let preprocessing = Preprocessing::new(&geometry(), ImageSize::Fixed(56));
     let mut sidecar = Sidecar::new([2, 2], HIDDEN, model, preprocessing);
     // Alike in all of them, so that files can be compared.
     sidecar.identity = Some("one".to_owned());
+    let here = std::env::current_dir().expect("a folder");
+    sidecar.names_relative_to = here.to_str().map(str::to_owned);
     sidecar
 }
 
@@ -93,8 +101,13 @@ fn what_is_read_is_what_was_written() {
     }
     let error = refusal(store.embedding(3));
     assert_eq!(error, "there is no image 3: the store has 3, from 0");
-    store.check_model("a model", "0123").expect("the same");
-    let other = refusal(store.check_model("other", "4567"));
+    store.check_model(&sidecar().model).expect("the same");
+    let other = StoreModel {
+        name: "other".to_owned(),
+        fingerprint: "4567".to_owned(),
+        ..sidecar().model
+    };
+    let other = refusal(store.check_model(&other));
     assert!(other.contains("another model: it has `a model` (0123), expected `other` (4567)"));
 }
 
@@ -144,8 +157,11 @@ fn a_writer_that_is_gone_leaves_what_it_committed() {
         .and_then(|file| file.set_len(2 * 64 + 7))
         .expect("cut");
     fs::write(file(&folder, FILENAMES), "a\nb\n\u{fffd}").expect("written");
+    let draft = file(&folder, ".embeddings.json.half");
+    fs::write(&draft, "{").expect("written");
     let writer = add(&folder, 2, &["c", "d"]);
     assert_eq!(writer.num_found(), 2);
+    assert!(!draft.exists());
     writer.finish().expect("written");
     let whole = open(&folder).expect("a store");
     assert_eq!(whole.names(), ["a", "b", "c", "d"]);
@@ -201,11 +217,32 @@ fn a_store_of_another_tool_is_taken_by_its_size() {
         found.embedding(1).expect("a row"),
         embedding(1).rounded_to_f16()
     );
-    found.check_model("any", "model").expect("nobody knows");
-    let error = refusal(EmbeddingStore::open(folder.path(), 3));
+    found.check_model(&sidecar().model).expect("nobody knows");
+    let refused = |hidden, tokens: &str| {
+        let error = refusal(EmbeddingStore::open(folder.path(), hidden));
+        let expected = format!(
+            "has 128 bytes, {tokens} tokens an image; expected 2 bytes x 2 images x S x S tokens \
+             x {hidden} numbers, as the names beside it and the model's width have it"
+        );
+        assert!(error.ends_with(&expected), "{error}");
+    };
+    refused(3, "10.667");
+    // As many as fit are no square.
+    refused(16, "2.000");
+    refused(0, "0.000");
+    // Two tokens a side, of 28 pixels each.
+    let mut geometry = geometry();
+    found
+        .check_geometry(&geometry)
+        .expect("a size that is taken");
+    geometry.max_area = 2 * 55 * 55;
+    let error = refusal(found.check_geometry(&geometry));
     assert!(
-        error
-            .ends_with("has 128 bytes, which 2 images whose tokens are 3 numbers wide cannot have")
+        error.ends_with(
+            "has 2 x 2 tokens an image, which are pictures of 56 pixels a side; the model takes up \
+             to 28"
+        ),
+        "{error}"
     );
     let error = refusal(StoreWriter::open(folder.path(), sidecar(), false));
     assert!(
@@ -214,6 +251,45 @@ fn a_store_of_another_tool_is_taken_by_its_size() {
     );
     let writer = StoreWriter::open(folder.path(), sidecar(), true).expect("told to");
     assert_eq!(writer.len(), 0);
+    drop(writer);
+    // Until there is another, it is as it was.
+    assert_eq!(open(&folder).expect("a store").len(), 2);
+}
+
+#[test]
+fn lines_that_are_no_names_are_told_by_their_number() {
+    let check = |list: &[u8], message: &str| {
+        let folder = store(&["a", "b"]);
+        let at = file(&folder, FILENAMES);
+        fs::write(&at, list).expect("written");
+        let error = refusal(open(&folder));
+        assert!(error.starts_with(&at.display().to_string()), "{error}");
+        assert!(error.ends_with(message), "{error}");
+        // As others write it, too.
+        fs::remove_file(file(&folder, SIDECAR)).expect("removed");
+        let error = refusal(open(&folder));
+        assert!(error.ends_with(message), "{error}");
+    };
+    let most = names::MAX_NAME_BYTES;
+    let longer = [b"a\n".as_slice(), &vec![b'x'; most + 1]].concat();
+    let message = "line 2 is longer than 32768 bytes, expected a path";
+    check(&longer, message);
+    check(&[longer.as_slice(), b"\n"].concat(), message);
+    check(&[longer.as_slice(), &vec![b'x'; 1 << 20]].concat(), message);
+    check(b"\xFF\nb\n", "line 1 is no UTF-8, expected a path of UTF-8");
+    // The longest, whatever ends the line.
+    let longest = vec![b'x'; most];
+    for end in ["", "\n", "\r\n"] {
+        let folder = store(&["a", "b"]);
+        let list = [b"a\n", longest.as_slice(), end.as_bytes()].concat();
+        fs::write(file(&folder, FILENAMES), list).expect("written");
+        assert_eq!(open(&folder).expect("a store").names()[1].len(), most);
+    }
+    let folder = store(&["a"]);
+    let mut writer = add(&folder, 1, &[]);
+    let long = "x".repeat(most + 1);
+    let error = refusal(writer.push(Path::new(&long), &embedding(1)));
+    assert!(error.contains("up to 32768 bytes"), "{error}");
 }
 
 #[test]
@@ -244,7 +320,7 @@ fn files_that_do_not_agree_are_refused() {
         move |folder: &TempDir| fs::write(file(folder, FILENAMES), text).expect("written")
     };
     check(&names("a\n"), "has 1 names, expected 2");
-    check(&names("a\nb\nc\n"), "has 3 names, expected 2");
+    check(&names("a\nb\nc\nd\n"), "has more names, expected 2");
     let side = |text: &'static str| {
         move |folder: &TempDir| fs::write(file(folder, SIDECAR), text).expect("written")
     };
@@ -258,6 +334,10 @@ fn files_that_do_not_agree_are_refused() {
             fs::write(file(folder, SIDECAR), json.to_string()).expect("written");
         }
     };
+    check(
+        &json("identity", "../../elsewhere".into()),
+        "its identity is `../../elsewhere`, expected 1 to 64 letters and digits",
+    );
     check(&json("dtype", "float32".into()), "type float32");
     check(&json("choral_embeddings", 2.into()), "is version 2");
     check(&json("grid", serde_json::json!([3, 2])), "its grid [3, 2]");
@@ -281,6 +361,12 @@ fn embeddings_made_in_another_way_are_not_mixed() {
     };
     let error = refused(&|other| other.model.fingerprint = "4567".to_owned());
     assert!(error.contains("another model: it has `a model` (0123), expected `a model` (4567)"));
+    let with = |other: &mut Sidecar| other.model.encoder_fingerprint = Some("89".to_owned());
+    let error = refused(&with);
+    assert!(
+        error.contains("another image encoder: it has none on record, expected 89"),
+        "{error}"
+    );
     let error = refused(&|other| other.model.numeric = "f32".to_owned());
     assert!(
         error.contains("another numeric: it has bf16, expected f32"),
@@ -292,6 +378,51 @@ fn embeddings_made_in_another_way_are_not_mixed() {
     assert!(error.contains("another preparation"), "{error}");
     let error = refusal(EmbeddingStore::open(folder.path(), 16));
     assert!(error.contains("expected tokens of 16 numbers"), "{error}");
+}
+
+#[test]
+fn of_a_model_in_two_files_the_encoder_decides_where_it_is_there() {
+    let model = |text: &str, encoder: Option<&str>| StoreModel {
+        name: "m.gguf".to_owned(),
+        fingerprint: text.to_owned(),
+        encoder_fingerprint: encoder.map(str::to_owned),
+        numeric: "bf16".to_owned(),
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = Sidecar {
+        model: model("text", Some("encoder")),
+        ..sidecar()
+    };
+    let writer = StoreWriter::open(folder.path(), made.clone(), false);
+    writer.and_then(StoreWriter::finish).expect("a store");
+    let answers = |by: StoreModel| open(&folder).and_then(|store| store.check_model(&by));
+    answers(model("text", Some("encoder"))).expect("the same");
+    answers(model("quantised otherwise", Some("encoder"))).expect("its encoder is the same");
+    answers(model("text", None)).expect("its encoder is elsewhere");
+    let error = refusal(answers(model("quantised otherwise", None)));
+    assert!(
+        error.contains("another model: it has `m.gguf` (text)"),
+        "{error}"
+    );
+    let error = refusal(answers(model("text", Some("other"))));
+    assert!(
+        error.contains(
+            "another image encoder: it has `m.gguf` (encoder), expected `m.gguf` (other)"
+        ),
+        "{error}"
+    );
+    // Both have a say in what is added.
+    for other in [
+        model("quantised otherwise", Some("encoder")),
+        model("text", Some("other")),
+        model("text", None),
+    ] {
+        let other = Sidecar {
+            model: other,
+            ..made.clone()
+        };
+        assert!(StoreWriter::open(folder.path(), other, false).is_err());
+    }
 }
 
 #[test]
@@ -399,4 +530,52 @@ fn a_store_without_an_identity_has_one_of_its_array() {
     older.write(folder.path()).expect("written");
     add(&folder, 2, &["c"]).finish().expect("written");
     assert_eq!(open(&folder).expect("a store").identity().len(), 32);
+}
+
+#[test]
+fn after_so_many_images_a_writer_commits_by_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut writer = add(&folder, 0, &[]);
+    for index in 0..70 {
+        let name = format!("{index}");
+        writer
+            .push(Path::new(&name), &embedding(0))
+            .expect("written");
+    }
+    assert_eq!(open(&folder).expect("a store").len(), 64);
+    // The last was just now.
+    writer.commit_if_due().expect("written");
+    drop(writer);
+    assert_eq!(add(&folder, 0, &[]).num_found(), 64);
+}
+
+#[test]
+fn names_are_relative_to_the_folder_where_the_store_was_begun() {
+    let root = tempfile::tempdir().expect("a folder");
+    let root = root.path().canonicalize().expect("a folder");
+    for name in ["one/photos/a.png", "two/photos/a.png", "two/photos/b.png"] {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        fs::write(path, "").expect("written");
+    }
+    let listed = ["photos/a.png".to_owned()];
+    let one = root.join("one");
+    let places = names::Places::new(one.to_str(), &listed).expect("a folder");
+    assert_eq!(places.of_name("photos/a.png"), one.join("photos/a.png"));
+    let there = places.of_path(&root.join("two/photos/a.png"));
+    assert_ne!(places.of_name("photos/a.png"), there);
+    assert_eq!(places.base(), one.to_str());
+    // Not there any more, and no file of that name is here: nobody knows.
+    let gone = root.join("gone");
+    for recorded in [gone.to_str(), None] {
+        let places = names::Places::new(recorded, &listed).expect("a folder");
+        assert_eq!(places.base(), None);
+        let name = places.name(Path::new("Cargo.toml")).expect("a name");
+        assert!(name.ends_with("/Cargo.toml"), "{name}");
+        // One of them is here: the store was moved here with them.
+        let listed = ["Cargo.toml".to_owned(), "deleted.png".to_owned()];
+        let places = names::Places::new(recorded, &listed).expect("a folder");
+        let name = places.name(Path::new("src/lib.rs")).expect("a name");
+        assert_eq!(name, "src/lib.rs");
+    }
 }

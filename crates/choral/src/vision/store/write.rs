@@ -1,35 +1,44 @@
 //! Writing a store, and adding to one.
 
-use super::read::{has_files, read_names};
+use super::names::{Places, length_of_lines, read_names};
+use super::read::has_files;
 use super::sidecar::fresh_identity;
-use super::{EMBEDDINGS, FILENAMES, SIDECAR, Sidecar, StoreError};
+use super::{EMBEDDINGS, FILENAMES, LOCK, SIDECAR, Sidecar, StoreError, replace};
 use crate::vision::ImageEmbedding;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// As much work may be lost when a run is killed.
-const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// Images that are committed together at the latest.
+const COMMIT_IMAGES: usize = 64;
+
+/// Time between commits that are due.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Adds embeddings to a store. Dropped without [`finish`](Self::finish), it leaves one
 /// that has what was committed, and that a later writer goes on with.
 #[derive(Debug)]
 pub struct StoreWriter {
+    /// The store's folder.
     folder: PathBuf,
+    /// Where its files grow: there, or where the store is that will take its place.
+    place: PathBuf,
     sidecar: Sidecar,
-    /// Real paths of the images that are there, or their names where there is no file.
+    places: Places,
+    /// The images that are there.
     known: HashSet<PathBuf>,
     num_found: usize,
     /// When the store was last written before.
     written: Option<SystemTime>,
     rows: File,
-    /// Holds the lock.
     names: File,
     /// What is written and not yet committed.
     pending: usize,
     committed: Instant,
+    /// Held as long as this lives.
+    _lock: File,
 }
 
 impl StoreWriter {
@@ -37,53 +46,86 @@ impl StoreWriter {
     /// made as `sidecar` says; its number of images does not matter. What an earlier run
     /// left unfinished is cut off.
     ///
+    /// With `overwrite`, what is there does not matter and stays as it is until
+    /// [`finish`](Self::finish), when a new store takes its place. One that an earlier run
+    /// began to put there, and did not finish, is gone on with.
+    ///
     /// # Errors
     /// The store's embeddings were made in another way, its files do not agree, another
-    /// writer has it, or it cannot be written. With `overwrite` what is there does not
-    /// matter.
+    /// writer has it, or it cannot be written.
     pub fn open(folder: &Path, sidecar: Sidecar, overwrite: bool) -> Result<Self, StoreError> {
         fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
-        let names = open(folder, FILENAMES)?;
-        match names.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::InUse {
-                    path: folder.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(StoreError::io(folder.join(FILENAMES))(error));
-            }
-        }
-        // Not before the lock is held: another writer may have been about to end.
-        let had_files = has_files(folder);
-        let found = if overwrite {
-            None
-        } else {
-            Sidecar::read(folder)?
-        };
-        if let Some(found) = &found {
-            found.check_same(&sidecar, folder)?;
-        } else if had_files && !overwrite {
-            return Err(StoreError::Foreign {
-                path: folder.to_owned(),
+        // Nothing is read before it is held: another writer may have been about to end.
+        let lock = lock(folder)?;
+        let settled = replace::settle(folder);
+        if overwrite && has_files(folder) {
+            let place = replace::begin(folder, &sidecar)?;
+            let found = Sidecar::read(&place)?;
+            let going_on = Self::open_in(folder, place.clone(), found, &sidecar, &lock);
+            return going_on.or_else(|_| {
+                // A new store that is damaged is worth nothing yet.
+                replace::remove(&place)?;
+                let place = replace::begin_anew(folder, &sidecar)?;
+                Self::open_in(folder, place, None, &sidecar, &lock)
             });
         }
-        let rows = open(folder, EMBEDDINGS)?;
+        let found = if has_files(folder) {
+            settled?;
+            let found = Sidecar::read(folder)?;
+            let found = found.ok_or_else(|| StoreError::Foreign {
+                path: folder.to_owned(),
+            })?;
+            found.check_same(&sidecar, folder)?;
+            Some(found)
+        } else {
+            None
+        };
+        Self::open_in(folder, folder.to_owned(), found, &sidecar, &lock)
+    }
+
+    /// Opens the files in `place`, which `found` speaks of.
+    fn open_in(
+        folder: &Path,
+        place: PathBuf,
+        found: Option<Sidecar>,
+        fresh: &Sidecar,
+        lock: &File,
+    ) -> Result<Self, StoreError> {
+        Sidecar::remove_drafts(&place);
+        let is_new = found.is_none();
+        let names = open(&place, FILENAMES)?;
+        let rows = open(&place, EMBEDDINGS)?;
+        let path = place.join(FILENAMES);
+        let sidecar = found.unwrap_or_else(|| fresh.clone());
+        let num_images = sidecar.num_images();
+        let most = num_images.saturating_add(usize::from(sidecar.complete));
+        let own = names.try_clone().map_err(StoreError::io(&path))?;
+        let listed = read_names(&path, own, most)?;
+        let recorded = sidecar.names_relative_to.as_deref();
+        let places = Places::new(recorded, &listed).map_err(StoreError::io("."))?;
+        let written = fs::metadata(place.join(SIDECAR));
         let mut writer = Self {
             folder: folder.to_owned(),
-            sidecar: found.unwrap_or(sidecar),
-            known: HashSet::new(),
-            num_found: 0,
-            written: None,
+            known: listed.iter().map(|name| places.of_name(name)).collect(),
+            num_found: listed.len(),
+            written: written.and_then(|file| file.modified()).ok(),
+            sidecar,
+            places,
             rows,
             names,
             pending: 0,
             committed: Instant::now(),
+            _lock: lock
+                .try_clone()
+                .map_err(StoreError::io(folder.join(LOCK)))?,
+            place,
         };
-        if !had_files || overwrite {
+        if let Some(base) = writer.places.base() {
+            writer.sidecar.names_relative_to = Some(base.to_owned());
+        }
+        if is_new {
             // First, so that no other file ever holds anything without one.
-            writer.sidecar.write(folder)?;
+            writer.sidecar.write(&writer.place)?;
         }
         writer.go_on()?;
         Ok(writer)
@@ -91,25 +133,16 @@ impl StoreWriter {
 
     /// Checks what is there, and cuts off what was never committed.
     fn go_on(&mut self) -> Result<(), StoreError> {
-        let num_images = self.sidecar.num_images();
-        let most = if self.sidecar.complete {
-            usize::MAX
-        } else {
-            num_images
-        };
-        let names = read_names(&self.folder, most)?.unwrap_or_default();
         let bytes = self.rows.metadata().map_err(self.error(EMBEDDINGS))?.len();
-        self.sidecar.check(&self.folder, bytes, names.len())?;
+        self.sidecar.check(&self.place, bytes, self.num_found)?;
         if !self.sidecar.complete {
-            let length = length_of_lines(&self.names, num_images).map_err(self.error(FILENAMES))?;
+            self.names.rewind().map_err(self.error(FILENAMES))?;
+            let length = length_of_lines(&self.names, self.num_found);
+            let length = length.map_err(self.error(FILENAMES))?;
             let bytes = self.sidecar.bytes();
-            cut(&mut self.rows, bytes).map_err(error(&self.folder, EMBEDDINGS))?;
-            cut(&mut self.names, length).map_err(error(&self.folder, FILENAMES))?;
+            cut(&mut self.rows, bytes).map_err(error(&self.place, EMBEDDINGS))?;
+            cut(&mut self.names, length).map_err(error(&self.place, FILENAMES))?;
         }
-        self.num_found = names.len();
-        self.known = names.iter().map(|name| real(Path::new(name))).collect();
-        let sidecar = fs::metadata(self.folder.join(SIDECAR));
-        self.written = sidecar.and_then(|file| file.modified()).ok();
         Ok(())
     }
 
@@ -128,9 +161,20 @@ impl StoreWriter {
         self.len() == 0
     }
 
+    /// Whether this is a new store, which takes the place of another when it is finished.
+    pub fn is_replacing(&self) -> bool {
+        self.place != self.folder
+    }
+
+    /// Whether the folder has a new store that was to take the place of this one, and was
+    /// not finished.
+    pub fn has_unfinished(&self) -> bool {
+        !self.is_replacing() && !replace::unfinished(&self.folder).is_empty()
+    }
+
     /// Whether the store has the image `path`, by whichever name.
     pub fn has(&self, path: &Path) -> bool {
-        self.known.contains(&real(path))
+        self.known.contains(&self.places.of_path(path))
     }
 
     /// Whether the file `path` was changed after the store was last written before this
@@ -142,13 +186,22 @@ impl StoreWriter {
             .is_some_and(|(modified, written)| self.num_found > 0 && modified > written)
     }
 
+    /// The name that the image `path` has in the list: the path as it is given, if the
+    /// current directory is the one that the names of the store are relative to.
+    ///
+    /// # Errors
+    /// It is no UTF-8, too long, or has a line feed in it.
+    pub fn name(&self, path: &Path) -> Result<String, StoreError> {
+        self.places.name(path)
+    }
+
     /// Adds the embedding of the image `path`, rounded to f16.
     ///
     /// # Errors
     /// It has another shape than the store's, the path cannot be listed, or the files
     /// cannot be written.
     pub fn push(&mut self, path: &Path, embedding: &ImageEmbedding) -> Result<(), StoreError> {
-        let name = listable(path)?;
+        let name = self.name(path)?;
         let [height, width] = self.sidecar.grid;
         let expected = [height, width, self.sidecar.shape[2]];
         let found = [
@@ -158,7 +211,7 @@ impl StoreWriter {
         ];
         if found != expected {
             return Err(StoreError::Shape {
-                name: name.to_owned(),
+                name,
                 found,
                 expected,
             });
@@ -169,14 +222,14 @@ impl StoreWriter {
         let bytes = embedding.to_f16();
         self.rows
             .write_all(&bytes)
-            .map_err(error(&self.folder, EMBEDDINGS))?;
+            .map_err(error(&self.place, EMBEDDINGS))?;
         let line = format!("{name}\n");
         self.names
             .write_all(line.as_bytes())
-            .map_err(error(&self.folder, FILENAMES))?;
-        self.known.insert(real(path));
+            .map_err(error(&self.place, FILENAMES))?;
+        self.known.insert(self.places.of_path(path));
         self.pending += 1;
-        if self.committed.elapsed() >= COMMIT_INTERVAL {
+        if self.pending >= COMMIT_IMAGES {
             self.commit()?;
         }
         Ok(())
@@ -186,17 +239,18 @@ impl StoreWriter {
     fn begin(&mut self) -> Result<(), StoreError> {
         self.sidecar.complete = false;
         self.sidecar.identity.get_or_insert_with(fresh_identity);
-        self.sidecar.write(&self.folder)?;
+        self.sidecar.write(&self.place)?;
         for (file, name) in [(&mut self.rows, EMBEDDINGS), (&mut self.names, FILENAMES)] {
             file.seek(SeekFrom::End(0))
-                .map_err(error(&self.folder, name))?;
+                .map_err(error(&self.place, name))?;
         }
         // A list that was written by others may end without a line feed.
         let ended = end_last_line(&mut self.names);
-        ended.map_err(error(&self.folder, FILENAMES))
+        ended.map_err(error(&self.place, FILENAMES))
     }
 
-    /// Has the store keep what was added until now, whatever comes.
+    /// Has the store keep what was added until now, whatever comes. After every 64 images
+    /// that happens by itself.
     ///
     /// # Errors
     /// The files cannot be written.
@@ -206,13 +260,26 @@ impl StoreWriter {
             self.names.sync_data().map_err(self.error(FILENAMES))?;
             self.sidecar.shape[0] += self.pending;
             self.pending = 0;
-            self.sidecar.write(&self.folder)?;
+            self.sidecar.write(&self.place)?;
         }
         self.committed = Instant::now();
         Ok(())
     }
 
-    /// Ends the store: it has all that it was to have. Gives the number of images.
+    /// [`commit`](Self::commit), unless the last was less than two seconds ago: for
+    /// whoever has added a batch and is about to work on the next.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_if_due(&mut self) -> Result<(), StoreError> {
+        if self.committed.elapsed() < COMMIT_INTERVAL {
+            return Ok(());
+        }
+        self.commit()
+    }
+
+    /// Ends the store: it has all that it was to have, and takes the place of the one that
+    /// was there, if it was to. Gives the number of images.
     ///
     /// # Errors
     /// The files cannot be written.
@@ -220,13 +287,28 @@ impl StoreWriter {
         self.commit()?;
         if !self.sidecar.complete {
             self.sidecar.complete = true;
-            self.sidecar.write(&self.folder)?;
+            self.sidecar.write(&self.place)?;
+        }
+        if self.is_replacing() {
+            replace::put_in_place(&self.place, &self.folder)?;
         }
         Ok(self.sidecar.num_images())
     }
 
     fn error(&self, name: &str) -> impl FnOnce(io::Error) -> StoreError + use<> {
-        error(&self.folder, name)
+        error(&self.place, name)
+    }
+}
+
+/// Takes the lock of the store in `folder`.
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let lock = open(folder, LOCK)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
+            path: folder.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(error(folder, LOCK)(source)),
     }
 }
 
@@ -255,33 +337,8 @@ fn cut(file: &mut File, length: u64) -> io::Result<()> {
     file.seek(SeekFrom::Start(length)).map(drop)
 }
 
-/// Bytes of a file's first `count` lines.
-fn length_of_lines(mut file: &File, count: usize) -> io::Result<u64> {
-    file.rewind()?;
-    let mut reader = BufReader::new(file);
-    let (mut line, mut length) = (Vec::new(), 0);
-    for _ in 0..count {
-        line.clear();
-        length += reader.read_until(b'\n', &mut line)? as u64;
-    }
-    Ok(length)
-}
-
 fn open(folder: &Path, name: &str) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     options.open(folder.join(name)).map_err(error(folder, name))
-}
-
-/// What tells one image from another, however its path is written.
-fn real(path: &Path) -> PathBuf {
-    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
-}
-
-/// The path as a line of the list.
-fn listable(path: &Path) -> Result<&str, StoreError> {
-    let name = path.to_str().filter(|name| !name.contains(['\n', '\r']));
-    name.ok_or_else(|| StoreError::Name {
-        name: path.display().to_string().escape_debug().to_string(),
-    })
 }
