@@ -22,6 +22,7 @@ use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::config::Config;
 use crate::output::progress::Progress;
+use crate::output::terminal::tell;
 use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::Result;
 use chat::Chat;
@@ -478,9 +479,4 @@ fn finish(summary: &JobSummary, num_blank_lines: u64, is_record: bool, is_quiet:
     } else {
         ExitCode::SUCCESS
     }
-}
-
-fn tell(message: &str) {
-    // A closed standard error has nobody to tell.
-    let _ = writeln!(io::stderr(), "choral: {message}");
 }

@@ -23,11 +23,12 @@ use crate::args::template::TemplateArgs;
 use crate::input;
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
+use crate::output::terminal::tell;
 use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::{Result, ensure};
 use choral::sampling::fresh_seed;
 use grid::Vary;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use table::Table;
@@ -167,19 +168,15 @@ impl Args {
 }
 
 fn finish(table: &Table) -> ExitCode {
-    let tell = |message: String| {
-        // A closed standard error has nobody to tell.
-        let _ = writeln!(io::stderr(), "choral: {message}");
-    };
     if table.is_interrupted {
-        tell("interrupted; this is what was done by then".to_owned());
+        tell("interrupted; this is what was done by then");
         return ExitCode::from(EXIT_INTERRUPTED);
     }
     let (failed, all) = table.num_failed();
     if failed == 0 {
         return ExitCode::SUCCESS;
     }
-    tell(format!("{failed} of {all} prompts were not answered"));
+    tell(&format!("{failed} of {all} prompts were not answered"));
     if failed == all {
         ExitCode::FAILURE
     } else {

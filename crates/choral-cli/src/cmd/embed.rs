@@ -8,6 +8,7 @@ use crate::input;
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::progress::Progress;
+use crate::output::terminal::{tell, tell_plainly};
 use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::{Context as _, Result, anyhow, bail};
 use choral::embed::{
@@ -19,7 +20,6 @@ use choral::model::Numeric;
 use clap::ValueEnum;
 use sink::Sink;
 use std::cell::Cell;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -390,13 +390,4 @@ fn exit_code(summary: &JobSummary) -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
-}
-
-fn tell(message: &str) {
-    tell_plainly(&format!("choral: {message}"));
-}
-
-fn tell_plainly(message: &str) {
-    // A closed standard error has nobody to tell.
-    let _ = writeln!(io::stderr(), "{message}");
 }

@@ -2,12 +2,12 @@
 
 use super::batch::files::is_same_file;
 use crate::message::Usage;
+use crate::output::terminal::tell;
 use anyhow::{Result, bail};
 use choral::job::export::{
     ExportError, ExportFormat, ExportOptions, ExportSummary, RecordFiles, append_to_parquet, export,
 };
 use clap::ValueEnum;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -104,8 +104,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     if !args.quiet {
-        // A closed standard error has nobody to tell.
-        let _ = writeln!(io::stderr(), "choral: {}", told(&summary, format));
+        tell(&told(&summary, format));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,10 +1,10 @@
 //! How far a download has come: a bar on a terminal, now and then a line elsewhere.
 
 use crate::cmd::units;
-use crate::output::terminal::harmless;
+use crate::output::terminal::{harmless, tell_plainly};
 use choral::hub::Event;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 /// Time between two lines, where there is no terminal.
@@ -115,13 +115,9 @@ impl Download {
     }
 
     fn say(&self, line: &str) {
-        let line = harmless(line);
         match self.file.as_ref().and_then(|file| file.bar.as_ref()) {
-            Some(bar) => bar.println(line),
-            None => {
-                // A closed standard error has nobody to tell.
-                let _ = writeln!(io::stderr(), "{line}");
-            }
+            Some(bar) => bar.println(harmless(line)),
+            None => tell_plainly(line),
         }
     }
 }

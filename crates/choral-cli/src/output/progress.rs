@@ -1,12 +1,13 @@
 //! How far a batch has come: a bar on a terminal, now and then a line elsewhere.
 
 use super::latency::Latencies;
+use super::terminal::tell_plainly;
 use choral::Engine;
 use choral::engine::{EngineMetrics, RequestMetrics};
 use choral::job::JobSummary;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 /// Time between two lines, where there is no terminal.
@@ -83,8 +84,7 @@ impl Progress {
                 bar.set_message(state.details());
             }
             Shown::Lines => {
-                // A closed standard error has nobody to tell.
-                let _ = writeln!(io::stderr(), "{}", state.line());
+                tell_plainly(&state.line());
             }
         }
     }
@@ -120,13 +120,12 @@ impl Progress {
             kept => format!("{kept} of them done before, "),
         };
         let seed = seed.map_or_else(String::new, |seed| format!("; seed {seed}"));
-        let _ = writeln!(
-            io::stderr(),
+        tell_plainly(&format!(
             "{num_done} rows in {seconds:.1} s, {kept}{num_failed} of them in error; {prompt_tokens} \
              prompt and {completion_tokens} new tokens; {speed}{seed}"
-        );
+        ));
         if !latencies.is_empty() {
-            let _ = writeln!(io::stderr(), "{latencies}");
+            tell_plainly(&latencies.to_string());
         }
     }
 }

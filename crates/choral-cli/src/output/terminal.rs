@@ -1,6 +1,8 @@
 //! Text for terminals. What a model writes is foreign, and a terminal obeys.
 
+use crate::cmd::units::printable;
 use std::borrow::Cow;
+use std::io::{self, Write as _};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// `text` without what a terminal would obey: control characters other than line
@@ -12,6 +14,17 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
+}
+
+/// Says something on standard error, in one line: names of files in it are foreign.
+pub(crate) fn tell(message: &str) {
+    tell_plainly(&format!("choral: {}", printable(message)));
+}
+
+/// The same for what speaks for itself: a summary, a configuration.
+pub(crate) fn tell_plainly(text: &str) {
+    // A closed standard error has nobody to tell.
+    let _ = writeln!(io::stderr(), "{}", harmless(text));
 }
 
 /// `text` as it is for a file or a pipe, and [`harmless`] for a terminal.

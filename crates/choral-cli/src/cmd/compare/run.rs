@@ -9,6 +9,7 @@ use crate::cmd::prompts;
 use crate::interrupt::Interrupt;
 use crate::message::message;
 use crate::output::progress::Progress;
+use crate::output::terminal::tell;
 use anyhow::Result;
 use choral::engine::RequestOutput;
 use choral::job::{
@@ -18,7 +19,6 @@ use choral::load::{Load, Pace, Trace};
 use choral::model::GenerationDefaults;
 use choral::text::ChatTemplate;
 use choral::{Engine, Prompt, Request, SamplingParams};
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 /// What is to be compared.
@@ -43,8 +43,7 @@ impl Run<'_> {
             Ok(()) => Ok(()),
             Err(error) => {
                 let cause = message(&error);
-                // A closed standard error has nobody to tell.
-                let _ = writeln!(io::stderr(), "choral: {name}: {cause}");
+                tell(&format!("{name}: {cause}"));
                 for cell in self.cells {
                     let fail = |row: &Row| failed(&row.head, cause.clone());
                     let errors = rows.iter().map(fail).collect();

@@ -1,12 +1,11 @@
 //! The model that looks at pictures.
 
 use crate::args::ModelArgs;
-use crate::cmd::units::printable;
+pub(super) use crate::output::terminal::tell;
 use anyhow::{Context as _, Result};
 use choral::model::{ModelFile, Numeric, fingerprint};
 use choral::vision::store::StoreModel;
 use choral::{Engine, EngineBuilder, ImageEncoderFile, demo};
-use std::io::{self, Write as _};
 
 /// An engine's builder with everything that was given; without a model, one for the small
 /// one that ships, and that is said.
@@ -50,10 +49,4 @@ pub(super) fn hidden_size(engine: &Engine) -> Result<usize> {
     let images =
         images.context("the model reads text only, expected one that looks at pictures")?;
     Ok(images.hidden_size)
-}
-
-/// Says something; names of files in it are foreign.
-pub(super) fn tell(message: &str) {
-    // A closed standard error has nobody to tell.
-    let _ = writeln!(io::stderr(), "choral: {}", printable(message));
 }
