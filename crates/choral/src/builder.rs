@@ -181,6 +181,15 @@ impl EngineBuilder {
         self
     }
 
+    /// As many sequences in one step as the memory holds, but no more than so many: where
+    /// [`max_num_seqs`](Self::max_num_seqs) fails if there is no room for them, this takes
+    /// fewer. Where both are given, that one counts.
+    #[must_use]
+    pub fn max_num_seqs_as_fits(mut self, sequences: usize) -> Self {
+        self.options.wanted_num_seqs = Some(sequences);
+        self
+    }
+
     /// Most tokens in one step.
     #[must_use]
     pub fn max_num_batched_tokens(mut self, tokens: usize) -> Self {

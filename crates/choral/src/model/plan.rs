@@ -26,6 +26,9 @@ pub struct PlanOptions {
     pub beyond_trained_context: bool,
     /// Most sequences in a step.
     pub max_num_seqs: Option<usize>,
+    /// Where that is `None`: as many sequences in a step as the memory holds, up to so
+    /// many, which may be any number; `None`: up to a usual one.
+    pub wanted_num_seqs: Option<usize>,
     /// Most tokens in a step.
     pub max_num_batched_tokens: Option<usize>,
     /// Most tokens of one sequence in a step; `None`: all of a step.
@@ -230,6 +233,31 @@ impl DecoderSpec {
         options: &PlanOptions,
         memory: u64,
     ) -> Result<EnginePlan, ModelError> {
+        let Some(wanted) = options.wanted_num_seqs else {
+            return self.plan_once(numeric, weight_bytes, options, memory);
+        };
+        let up_to = |wanted: usize| {
+            let options = PlanOptions {
+                wanted_num_seqs: Some(wanted),
+                ..*options
+            };
+            self.plan_once(numeric, weight_bytes, &options, memory)
+        };
+        let usual = up_to(wanted.min(DEFAULT_SEQS))?;
+        // Wider steps leave less for keys and values: no sequence is to be refused for it.
+        match up_to(wanted) {
+            Ok(plan) if plan.context == usual.context => Ok(plan),
+            _ => Ok(usual),
+        }
+    }
+
+    fn plan_once(
+        &self,
+        numeric: Numeric,
+        weight_bytes: u64,
+        options: &PlanOptions,
+        memory: u64,
+    ) -> Result<EnginePlan, ModelError> {
         let weight_bytes = weight_bytes
             .saturating_add(options.adapter_bytes)
             .saturating_add(options.encoder_bytes);
@@ -249,13 +277,18 @@ impl DecoderSpec {
         {
             return Err(ModelError::Context { asked, most });
         }
-        let (mut max_num_seqs, max_num_batched_tokens) = self.step_limits(options, left)?;
-        let step_bytes = self.largest_step(max_num_batched_tokens, max_num_seqs, options);
-
         let context = options.context.unwrap_or(self.max_context);
         let kv_types = options.kv_types(numeric);
         let kv_layout = KvLayout::new(self, context);
         let kv_block_bytes = kv_layout.block_bytes(self, kv_types);
+        // More could not run, if there were nothing but keys and values.
+        let sequence_bytes = kv_block_bytes
+            .saturating_mul(TOKENS_OF_A_SEQUENCE.min(context).div_ceil(BLOCK_TOKENS) as u64);
+        let most_seqs = usize::try_from(left / sequence_bytes.max(1)).unwrap_or(usize::MAX);
+        let (mut max_num_seqs, max_num_batched_tokens) =
+            self.step_limits(options, most_seqs, left)?;
+        let step_bytes = self.largest_step(max_num_batched_tokens, max_num_seqs, options);
+
         let prefill_chunk = options.prefill_chunk.unwrap_or(max_num_batched_tokens);
         let needs = needs(&kv_layout, prefill_chunk, max_num_batched_tokens);
         let spare = left.checked_sub(step_bytes);
@@ -307,8 +340,13 @@ impl DecoderSpec {
     }
 
     /// Sequences and tokens of a step: as asked for, or as many as keep a step in
-    /// a quarter of what the weights leave.
-    fn step_limits(&self, options: &PlanOptions, left: u64) -> Result<(usize, usize), ModelError> {
+    /// a quarter of what the weights leave. No more than `most_seqs` sequences unasked.
+    fn step_limits(
+        &self,
+        options: &PlanOptions,
+        most_seqs: usize,
+        left: u64,
+    ) -> Result<(usize, usize), ModelError> {
         let limit = |name, expected: String, found| ModelError::Limit {
             name,
             expected,
@@ -332,9 +370,13 @@ impl DecoderSpec {
             return Err(limit("max_num_batched_tokens", expected, found));
         }
         let asked_seqs = seqs;
-        let seqs = |tokens| asked_seqs.unwrap_or(DEFAULT_SEQS.min(tokens));
+        let wanted = match options.wanted_num_seqs {
+            Some(wanted) => wanted.min(most_seqs).clamp(1, most),
+            None => DEFAULT_SEQS,
+        };
+        let seqs = |tokens| asked_seqs.unwrap_or(wanted.min(tokens));
         let tokens = tokens.unwrap_or_else(|| {
-            let mut tokens = DEFAULT_BATCHED_TOKENS.max(least);
+            let mut tokens = DEFAULT_BATCHED_TOKENS.max(asked_seqs.unwrap_or(wanted));
             while tokens / 2 >= least.max(BLOCK_TOKENS)
                 && self.largest_step(tokens, seqs(tokens), options) > left / 4
             {

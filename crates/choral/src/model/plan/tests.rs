@@ -389,6 +389,39 @@ fn what_is_asked_for_is_held_against_the_memory() {
 }
 
 #[test]
+fn any_number_of_sequences_may_be_wanted_and_as_many_run_as_there_is_memory_for() {
+    let spec = qwen25_half_billion();
+    let weights = spec.float_weight_bytes(Numeric::Bf16);
+    let wanted = |wanted_num_seqs, memory| {
+        let options = PlanOptions {
+            wanted_num_seqs,
+            context: Some(512),
+            ..PlanOptions::default()
+        };
+        let plan = plan(&spec, &options, memory);
+        assert!(plan.total_bytes() <= memory && plan.context == 512);
+        assert!(plan.max_num_batched_tokens >= plan.max_num_seqs);
+        plan.max_num_seqs
+    };
+    assert_eq!(wanted(None, weights + 8 * GIB), 256);
+    assert_eq!(wanted(Some(3), weights + 8 * GIB), 3);
+    assert_eq!(wanted(Some(300), weights + 8 * GIB), 300);
+    // 256 tokens of keys and values are 3 MiB, of which half of 1 GiB holds 170. Steps take
+    // a quarter of it at most, and half of the rest holds 128.
+    for many in [10_000_000, usize::MAX] {
+        assert!((128..=170).contains(&wanted(Some(many), weights + GIB)));
+        assert!(wanted(Some(many), weights + 64 * GIB) > 1000);
+    }
+    // What was fixed is not taken for a wish.
+    let fixed = PlanOptions {
+        max_num_seqs: Some(7),
+        wanted_num_seqs: Some(100),
+        ..PlanOptions::default()
+    };
+    assert_eq!(plan(&spec, &fixed, weights + GIB).max_num_seqs, 7);
+}
+
+#[test]
 fn a_limit_wider_than_a_position_is_named() {
     let most = |name: &str, found: usize| format!("`{name}` is {found}, expected 1 to 2147483647");
     let refused = |options: &PlanOptions| {
