@@ -16,10 +16,14 @@
 
 # What is not said stays unsaid, so that the environment can say it.
 CHORAL ?= cargo run --release --quiet --
-option = $(if $(strip $(2)),$(1) '$(subst ','\'',$(2))')
+quoted = '$(subst ','\'',$(1))'
+option = $(if $(strip $(2)),$(1) $(call quoted,$(2)))
 common = $(call option,--model,$(WEIGHTS)) $(call option,--embeds,$(EMBEDS)) \
 	$(call option,--max-tokens,$(TOKENS)) $(call option,--prompt,$(PROMPT)) \
 	$(call option,--seed,$(SEED)) $(call option,--output,$(OUT))
+
+described = $(CHORAL) images describe $(call option,--indices,$(INDICES)) \
+	$(call option,--batch-size,$(BATCH)) $(common)
 
 help:
 	@sed -n '4,13s/^# \{0,1\}//p' Makefile
@@ -28,23 +32,26 @@ build:
 	cargo build --release
 
 precompute:
-	$(CHORAL) images precompute $(if $(INPUT),'$(INPUT)') $(call option,--output,$(OUTPUT)) \
-		$(call option,--batch-size,$(BATCH)) $(call option,--image-size,$(SIZE)) \
-		$(call option,--model,$(WEIGHTS))
+	$(CHORAL) images precompute $(if $(INPUT),$(call quoted,$(INPUT))) \
+		$(call option,--output,$(OUTPUT)) $(call option,--batch-size,$(BATCH)) \
+		$(call option,--image-size,$(SIZE)) $(call option,--model,$(WEIGHTS))
 
 generate:
-	$(CHORAL) images pairs $(call option,-a,$(A)) $(call option,-b,$(B)) $(common)
+	GLM_BATCH_GENERATE=0 GLM_GENERATE=1 $(CHORAL) images pairs $(call option,-a,$(A)) \
+		$(call option,-b,$(B)) $(common)
 
 batch-generate:
 	GLM_BATCH_GENERATE=1 $(CHORAL) images pairs $(call option,--pairs,$(PAIRS)) \
 		$(call option,--batch-size,$(BATCH)) $(common)
 
-batch-single describe:
-	$(CHORAL) images describe $(call option,--indices,$(INDICES)) \
-		$(call option,--batch-size,$(BATCH)) $(common)
+batch-single:
+	GLM_BATCH_SINGLE_IMAGE=1 $(described)
+
+describe:
+	$(described)
 
 report:
-	$(CHORAL) images report '$(or $(RESULTS),results.jsonl)' $(call option,--output,$(OUT))
+	$(CHORAL) images report $(call quoted,$(or $(RESULTS),results.jsonl)) $(call option,--output,$(OUT))
 
 # The pictures that ship, compared by the model that ships: answers here, and as a page.
 DEMO := target/demo-images

@@ -56,6 +56,15 @@ pub(crate) fn read(path: &Path) -> Result<String> {
     text.context(name)
 }
 
+/// The prompt in a file, or stdin's for `-`. The line feed that editors leave at the end is
+/// not meant.
+pub(crate) fn read_prompt(path: &Path) -> Result<String> {
+    let text = read(path)?;
+    let line = text.strip_suffix('\n');
+    let line = line.map(|line| line.strip_suffix('\r').unwrap_or(line));
+    Ok(line.unwrap_or(&text).to_owned())
+}
+
 fn limited(reader: impl Read) -> Result<String> {
     let mut bytes = Vec::new();
     reader.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;

@@ -39,11 +39,25 @@ fn bind_from(
     parent: &str,
 ) -> Command {
     let name = command.get_name().to_owned();
-    let others = |arg: &Arg| match parent {
-        "images" => images::names(&name, arg.get_long().unwrap_or(arg.get_id().as_str())),
-        _ => &[],
+    let is_images = parent == "images";
+    let is_given = |arg: &Arg| {
+        let source = given.and_then(|given| given.value_source(arg.get_id().as_str()));
+        source == Some(ValueSource::CommandLine)
     };
-    let overruled = given.map_or_else(Vec::new, |given| overruled(&command, given));
+    let overruled = contradicted(&command, is_images, &is_given);
+    // What choral's own names say overrules the others' as the command line overrules both.
+    let has_own = |arg: &Arg| {
+        let is_set = own_names(arg).any(|name| is_set(&name, read));
+        is_given(arg) || (is_set && !overruled.contains(arg.get_id()))
+    };
+    let overruled_others = contradicted(&command, is_images, &has_own);
+    let others = |arg: &Arg| {
+        if is_images && !overruled_others.contains(arg.get_id()) {
+            images::names(&name, option(arg), read)
+        } else {
+            &[]
+        }
+    };
     command
         .mut_args(|arg| {
             if overruled.contains(arg.get_id()) {
@@ -59,19 +73,48 @@ fn bind_from(
         })
 }
 
-/// Arguments that contradict one of the command line.
-fn overruled(command: &Command, given: &ArgMatches) -> Vec<Id> {
-    let is_given =
-        |arg: &Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+/// An argument's long name, or its id if it has none.
+fn option(arg: &Arg) -> &str {
+    arg.get_long().unwrap_or(arg.get_id().as_str())
+}
+
+/// Arguments that contradict one that `is_given`.
+fn contradicted(command: &Command, is_images: bool, is_given: &dyn Fn(&Arg) -> bool) -> Vec<Id> {
     // Each contradiction is declared on one side only.
     let pairs = command.get_arguments().flat_map(|arg| {
         let others = command.get_arg_conflicts_with(arg).into_iter();
         others.flat_map(move |other| [(arg, other), (other, arg)])
     });
+    let tacit = command.get_arguments().flat_map(|arg| {
+        let options = if is_images {
+            images::overruled_by(option(arg))
+        } else {
+            &[]
+        };
+        let others = command.get_arguments();
+        let others = others.filter(move |other| options.contains(&option(other)));
+        others.map(move |other| (arg, other))
+    });
     pairs
+        .chain(tacit)
         .filter(|(arg, _)| is_given(arg))
         .map(|(_, other)| other.get_id().clone())
         .collect()
+}
+
+fn is_set(name: &str, read: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    read(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Choral's own names of an argument's variable.
+fn own_names(arg: &Arg) -> impl Iterator<Item = String> {
+    let aliases = arg.get_all_aliases().unwrap_or_default();
+    arg.get_long()
+        .into_iter()
+        .chain(aliases)
+        // `CHORAL_N` would say neither `-n` nor `--n` clearly.
+        .filter(|name| name.len() > 1)
+        .map(|name| format!("CHORAL_{}", name.replace('-', "_").to_uppercase()))
 }
 
 /// `others` are names that count if choral's own are not set.
@@ -81,16 +124,11 @@ fn bind_arg(arg: Arg, others: &[&str], read: &dyn Fn(&str) -> Option<OsString>) 
         ArgAction::Set | ArgAction::Append => false,
         _ => return arg,
     };
-    let long = arg.get_long().into_iter();
-    let aliases = arg.get_all_aliases().unwrap_or_default();
-    let own = long
-        .chain(aliases)
-        // `CHORAL_N` would say neither `-n` nor `--n` clearly.
-        .filter(|name| name.len() > 1)
-        .map(|name| format!("CHORAL_{}", name.replace('-', "_").to_uppercase()));
-    let mut names = own.chain(others.iter().map(|name| (*name).to_owned()));
-    let set = |name: &String| read(name).is_some_and(|value| !value.is_empty());
-    let Some(name) = names.find(set) else {
+    let others = others.iter().map(|name| (*name).to_owned());
+    let name = own_names(&arg)
+        .chain(others)
+        .find(|name| is_set(name, read));
+    let Some(name) = name else {
         return arg;
     };
     let arg = if switch {

@@ -4,6 +4,7 @@
 //! [`model`] and [`sampling`] are groups of options that a command flattens into
 //! its own. Nothing here loads a model or prints.
 
+pub(crate) mod conversation;
 pub(crate) mod env;
 pub(crate) mod images;
 pub(crate) mod lora;
@@ -14,6 +15,7 @@ pub(crate) mod provider;
 pub(crate) mod sampling;
 pub(crate) mod template;
 
+pub(crate) use conversation::ConversationArgs;
 pub(crate) use images::ImageArgs;
 pub(crate) use lora::LoraArgs;
 pub(crate) use model::ModelArgs;

@@ -10,8 +10,8 @@ pub(super) mod files;
 mod input;
 mod provider;
 pub(super) mod record;
-mod settings;
-mod sink;
+pub(super) mod settings;
+pub(super) mod sink;
 mod target;
 
 use crate::args::model::info;

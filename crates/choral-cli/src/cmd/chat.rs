@@ -5,9 +5,7 @@ mod lines;
 mod session;
 
 use crate::args::model::info;
-use crate::args::sampling::SamplingArgs;
-use crate::args::template::TemplateArgs;
-use crate::args::{ImageArgs, LoraArgs, ModelArgs};
+use crate::args::{ConversationArgs, ImageArgs, LoraArgs};
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
 use crate::message::message;
@@ -38,35 +36,30 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(after_help = NOTES)]
 pub(crate) struct Args {
-    /// Show the configuration
-    #[arg(short, long, conflicts_with = "quiet")]
-    verbose: bool,
-    /// Print nothing but answers
-    #[arg(short, long)]
-    quiet: bool,
     #[command(flatten)]
-    model: ModelArgs,
+    conversation: ConversationArgs,
     #[command(flatten)]
     lora: LoraArgs,
-    #[command(flatten)]
-    sampling: SamplingArgs,
-    #[command(flatten)]
-    template: TemplateArgs,
     #[command(flatten)]
     images: ImageArgs,
 }
 
 pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
-    args.model.choice.quiet = args.quiet;
     let interrupt = Interrupt::install()?;
-    args.sampling.check(1)?;
-    args.template.check()?;
-    let (builder, lora) = args.lora.load(&[], &args.model)?;
+    args.conversation.check()?;
+    let ConversationArgs {
+        verbose,
+        quiet,
+        model,
+        sampling,
+        template: asked,
+    } = args.conversation;
+    let (builder, lora) = args.lora.load(&[], &model)?;
     let engine = builder.build()?;
     let info = info(&engine)?;
-    let template = args.template.load(&engine)?;
-    let mut params = args.sampling.params(&info.generation_defaults);
-    if args.sampling.max_tokens.is_none() {
+    let template = asked.load(&engine)?;
+    let mut params = sampling.params(&info.generation_defaults);
+    if sampling.max_tokens.is_none() {
         // An answer is over when the model says so.
         params.max_tokens = None;
     }
@@ -76,11 +69,11 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
     let mut lines = Lines::open()?;
     let is_interactive = lines.is_interactive();
     let mut out = io::stdout();
-    if args.verbose {
+    if verbose {
         let config = Config::new(info, &params).with_adapters(&lora);
         writeln!(out, "{config}  Seed: {seed}\n")?;
     }
-    if is_interactive && !args.quiet {
+    if is_interactive && !quiet {
         writeln!(
             out,
             "{}. /help lists commands, Ctrl-D ends.",
@@ -94,7 +87,7 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         template,
         lora,
         interrupt,
-        session: Session::new(args.template.opening(), params, seed),
+        session: Session::new(asked.opening(), params, seed),
     };
     let mut has_failed = false;
     loop {

@@ -180,11 +180,7 @@ impl Args {
 
     fn prompt_text(&self) -> Result<String> {
         if let Some(file) = &self.file {
-            // The line feed that editors leave at the end is not meant.
-            let text = input::read(file)?;
-            let line = text.strip_suffix('\n');
-            let line = line.map(|line| line.strip_suffix('\r').unwrap_or(line));
-            return Ok(line.unwrap_or(&text).to_owned());
+            return input::read_prompt(file);
         }
         let text = self.text.as_ref().or(self.prompt.as_ref());
         Ok(text.map_or(DEFAULT_PROMPT, String::as_str).to_owned())

@@ -49,6 +49,40 @@ fn options_about_pictures_go_by_their_other_names_too() {
     assert!(bound(&both[..1], &["run"]).is_empty());
 }
 
+#[test]
+fn what_is_nearer_to_the_command_overrules_what_contradicts_it() {
+    let images = Command::new("images").subcommand(
+        Command::new("pairs")
+            .arg(Arg::new("pairs").long("pairs").conflicts_with("first"))
+            .arg(Arg::new("first").long("first"))
+            .arg(Arg::new("temperature").long("temp"))
+            .arg(Arg::new("do_sample").long("do-sample")),
+    );
+    let command = Command::new("choral").subcommand(images);
+    let bound = |words: &[&str], set: &[&str]| {
+        let words = ["choral", "images", "pairs"].iter().chain(words);
+        let words: Vec<OsString> = words.map(OsString::from).collect();
+        let read = |name: &str| set.contains(&name).then(|| OsString::from("1"));
+        let command = bind_with(command.clone(), &words, &read);
+        let images = command.find_subcommand("images").expect("it is there");
+        let pairs = images.find_subcommand("pairs").expect("it is there");
+        let names = pairs.get_arguments().filter_map(|arg| arg.get_env());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        names.collect::<Vec<_>>()
+    };
+    let lists = ["GLM_PAIRS_FILE", "GLM_IDX_A"];
+    assert_eq!(bound(&[], &lists), ["GLM_IDX_A"]);
+    assert_eq!(bound(&["--first", "0"], &["GLM_PAIRS_FILE"]), [""; 0]);
+    assert_eq!(bound(&["--pairs", "p"], &lists), [""; 0]);
+    let own = ["CHORAL_PAIRS", "GLM_IDX_A"];
+    assert_eq!(bound(&[], &own), ["CHORAL_PAIRS"]);
+    assert_eq!(bound(&["--first", "0"], &own), ["GLM_IDX_A"]);
+    // A temperature that is given is drawn with.
+    let greedy = ["GLM_DO_SAMPLE", "GLM_TEMPERATURE"];
+    assert_eq!(bound(&[], &greedy), ["GLM_TEMPERATURE", "GLM_DO_SAMPLE"]);
+    assert_eq!(bound(&["--temp", "1"], &greedy), ["GLM_TEMPERATURE"]);
+}
+
 /// The options that a variable may set, beside these words.
 fn bound(words: &[&str]) -> Vec<String> {
     let words: Vec<OsString> = ["choral", "run"]

@@ -1,6 +1,7 @@
 //! What a record of answers is of.
 
 use super::{Args, files};
+use crate::args::template::TemplateArgs;
 use anyhow::{Context as _, Result};
 use choral::ModelInfo;
 use choral::embed::EmbedderInfo;
@@ -10,6 +11,19 @@ use std::path::{Path, PathBuf};
 
 /// The job, as its record is to remember it.
 pub(super) fn describe(args: &Args, inputs: &[PathBuf], info: &ModelInfo) -> Result<Description> {
+    let mut settings = of_model(info, args.timings, &args.template)?;
+    for (name, path) in args.lora.files(&args.lora_modules)? {
+        settings.insert(format!("adapter {name}"), file_fingerprint(&path)?);
+    }
+    Ok(described(args, inputs, settings))
+}
+
+/// What all answers of a model depend on, whatever it is asked.
+pub(in crate::cmd) fn of_model(
+    info: &ModelInfo,
+    with_timings: bool,
+    template: &TemplateArgs,
+) -> Result<Settings> {
     let mut settings = Settings::new();
     let mut set = |name: &str, value: String| settings.insert(name.to_owned(), value);
     let model = info.path.file_name().unwrap_or(info.path.as_os_str());
@@ -20,18 +34,15 @@ pub(super) fn describe(args: &Args, inputs: &[PathBuf], info: &ModelInfo) -> Res
     let kv = info.plan.kv_types;
     set("keys and values", format!("{:?} {:?}", kv.keys, kv.values));
     set("context", info.plan.context.to_string());
-    set("timings", args.timings.to_string());
+    set("timings", with_timings.to_string());
     // The model's own is part of the model.
-    if let Some(template) = &args.template.chat_template {
+    if let Some(template) = &template.chat_template {
         set("chat template", template.clone());
     }
-    if let Some(path) = &args.template.chat_template_file {
+    if let Some(path) = &template.chat_template_file {
         set("chat template", file_fingerprint(path)?);
     }
-    for (name, path) in args.lora.files(&args.lora_modules)? {
-        set(&format!("adapter {name}"), file_fingerprint(&path)?);
-    }
-    Ok(described(args, inputs, settings))
+    Ok(settings)
 }
 
 /// The same for a job of embeddings.
@@ -67,7 +78,7 @@ fn file_fingerprint(path: &Path) -> Result<String> {
 }
 
 /// The same name for a file from wherever the command is run.
-fn absolute(path: &Path) -> String {
+pub(in crate::cmd) fn absolute(path: &Path) -> String {
     if files::is_stream(path) {
         return path.display().to_string();
     }

@@ -67,7 +67,7 @@ impl Answers {
 }
 
 /// Says so if there were answers that the finished output does not have.
-pub(super) fn tell_what_is_left_out(record: &Record) {
+pub(in crate::cmd) fn tell_what_is_left_out(record: &Record) {
     if record.num_left_out() > 0 {
         super::tell(&format!(
             "{} answers were left out that no row of the input asks for any more",

@@ -37,13 +37,73 @@ const NAMES: [(&str, &str, &[&str]); 19] = [
     ("describe", "indices", &["GLM_INDICES_FILE"]),
 ];
 
+/// Reads a variable of the environment.
+pub(crate) type Read<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
+
 /// The further variables of an option of `choral images COMMAND`. `option` is its long
-/// name, or its id if it has none.
-pub(crate) fn names(command: &str, option: &str) -> &'static [&'static str] {
+/// name, or its id if it has none. None of one that is passed over for what the others say.
+pub(crate) fn names(command: &str, option: &str, read: &Read<'_>) -> &'static [&'static str] {
+    if is_passed_over(command, option, read) {
+        return &[];
+    }
     let is_it = |(of, name, _): &&(&str, &str, &'static [&str])| {
         *name == option && (of.is_empty() || *of == command)
     };
     NAMES.iter().find(is_it).map_or(&[], |(_, _, names)| names)
+}
+
+/// Options that have nothing to say where `option` is given, though the command line may
+/// have both: a temperature says that tokens are drawn, or that they are not.
+pub(crate) fn overruled_by(option: &str) -> &'static [&'static str] {
+    match option {
+        "temp" => &["do-sample"],
+        _ => &[],
+    }
+}
+
+/// How many questions a mode is about.
+#[derive(PartialEq)]
+enum Mode {
+    One,
+    Many,
+}
+
+/// Whether the variables of an option do not count, because others choose what is asked:
+/// first the mode, and where that leaves it open, what is more specific.
+fn is_passed_over(command: &str, option: &str, read: &Read<'_>) -> bool {
+    let mode = |many: &str, one: &str| {
+        if is_on(many, read) {
+            Some(Mode::Many)
+        } else {
+            is_on(one, read).then_some(Mode::One)
+        }
+    };
+    let is_set = |names: &[&str]| {
+        let is_set = |name: &&str| read(name).is_some_and(|value| !value.is_empty());
+        names.iter().any(is_set)
+    };
+    let (mode, one) = match command {
+        "pairs" => {
+            let mode = mode("GLM_BATCH_GENERATE", "GLM_GENERATE");
+            (mode, is_set(&["GLM_IDX_A", "GLM_IDX_B"]))
+        }
+        "describe" => {
+            let mode = mode("GLM_BATCH_SINGLE_IMAGE", "GLM_SINGLE_IMAGE");
+            (mode, is_set(&["GLM_IDX", "GLM_IMAGE_IDX"]))
+        }
+        _ => return false,
+    };
+    match option {
+        "first" | "second" | "index" => mode == Some(Mode::Many),
+        "pairs" | "indices" => mode == Some(Mode::One) || (mode.is_none() && one),
+        _ => false,
+    }
+}
+
+fn is_on(name: &str, read: &Read<'_>) -> bool {
+    let value = read(name).unwrap_or_default();
+    let off = ["", "0", "false", "no", "off"].map(OsStr::new);
+    !off.contains(&value.as_os_str())
 }
 
 /// Puts the command that the environment asks for behind `choral images`, if none is
@@ -52,7 +112,7 @@ pub(crate) fn complete(words: &mut Vec<OsString>) {
     complete_with(words, &|name| env::var_os(name));
 }
 
-fn complete_with(words: &mut Vec<OsString>, read: &dyn Fn(&str) -> Option<OsString>) {
+fn complete_with(words: &mut Vec<OsString>, read: &Read<'_>) {
     let is_bare = match words.get(1..) {
         Some([images]) => images == "images",
         Some([images, option, ..]) => {
@@ -66,12 +126,7 @@ fn complete_with(words: &mut Vec<OsString>, read: &dyn Fn(&str) -> Option<OsStri
     if !is_bare {
         return;
     }
-    let is_on = |name: &str| {
-        let value = read(name).unwrap_or_default();
-        let off = ["", "0", "false", "no", "off"].map(OsStr::new);
-        !off.contains(&value.as_os_str())
-    };
-    if let Some((_, command)) = MODES.iter().find(|(name, _)| is_on(name)) {
+    if let Some((_, command)) = MODES.iter().find(|(name, _)| is_on(name, read)) {
         words.insert(2, (*command).into());
     }
 }
@@ -123,9 +178,47 @@ mod tests {
 
     #[test]
     fn a_name_belongs_to_its_command() {
+        let names = |command, option| names(command, option, &|_| None);
         assert_eq!(names("pairs", "temp"), ["GLM_TEMPERATURE"]);
         assert_eq!(names("pairs", "first"), ["GLM_IDX_A"]);
         assert!(names("describe", "first").is_empty());
         assert!(names("precompute", "quiet").is_empty());
+    }
+
+    /// The options that say what is asked about, of those of a command, where these
+    /// variables are set.
+    fn counting(command: &str, set: &[&str]) -> Vec<&'static str> {
+        let read = |name: &str| set.contains(&name).then(|| OsString::from("1"));
+        let options = ["pairs", "first", "second", "indices", "index"];
+        let counts = |option: &&str| {
+            let names = names(command, option, &read);
+            names.iter().any(|name| read(name).is_some())
+        };
+        options.into_iter().filter(counts).collect()
+    }
+
+    #[test]
+    fn the_mode_chooses_between_numbers_and_lists() {
+        let all = ["GLM_PAIRS_FILE", "GLM_IDX_A", "GLM_IDX_B"];
+        let pairs = |modes: &[&str]| counting("pairs", &[modes, &all].concat());
+        assert_eq!(pairs(&["GLM_GENERATE"]), ["first", "second"]);
+        assert_eq!(pairs(&["GLM_BATCH_GENERATE"]), ["pairs"]);
+        assert_eq!(pairs(&["GLM_GENERATE", "GLM_BATCH_GENERATE"]), ["pairs"]);
+        // Without a mode, or with that of another command, what is more specific.
+        assert_eq!(pairs(&[]), ["first", "second"]);
+        assert_eq!(pairs(&["GLM_DESCRIBE"]), ["first", "second"]);
+        assert_eq!(counting("pairs", &all[..1]), ["pairs"]);
+        // A mode does not take what is meant for the other, even if there is no choice.
+        assert!(counting("pairs", &["GLM_GENERATE", "GLM_PAIRS_FILE"]).is_empty());
+        assert!(counting("pairs", &["GLM_BATCH_GENERATE", "GLM_IDX_A"]).is_empty());
+
+        let all = ["GLM_IDX", "GLM_INDICES_FILE"];
+        let describe = |modes: &[&str]| counting("describe", &[modes, &all].concat());
+        assert_eq!(describe(&["GLM_DESCRIBE"]), ["index"]);
+        assert_eq!(describe(&[]), ["index"]);
+        assert_eq!(describe(&["GLM_SINGLE_IMAGE"]), ["index"]);
+        assert_eq!(describe(&["GLM_BATCH_SINGLE_IMAGE"]), ["indices"]);
+        let list = ["GLM_DESCRIBE", "GLM_INDICES_FILE"];
+        assert_eq!(counting("describe", &list), ["indices"]);
     }
 }

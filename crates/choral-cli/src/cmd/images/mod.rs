@@ -5,19 +5,24 @@
 //! What is computed is the library's; names of the environment are in `environment`.
 
 mod answer;
+mod chosen;
+mod coming;
+mod contents;
 mod describe;
 mod environment;
 mod model;
+mod outcome;
 mod page;
 mod pairs;
 mod precompute;
+mod question;
 mod report;
 mod sink;
 mod source;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use environment::{complete, names};
+pub(crate) use environment::{complete, names, overruled_by};
 
 use crate::NOTES;
 use choral::vision::ImageGeometry;
@@ -31,7 +36,8 @@ names: GLM_WEIGHTS_DIR, GLM_INPUT_DIR, GLM_OUTPUT_DIR, GLM_EMBEDS_DIR, GLM_BATCH
 GLM_PAIRS_FILE, GLM_IDX_A, GLM_IDX_B, GLM_IDX, GLM_INDICES_FILE, GLM_MAX_TOKENS, GLM_DO_SAMPLE, \
 GLM_TEMPERATURE, GLM_TOP_K, GLM_TOP_P, GLM_REP_PENALTY, GLM_SEED, GLM_IMAGE_SIZE. With \
 GLM_PRECOMPUTE=1, GLM_GENERATE=1, GLM_BATCH_GENERATE=1 or GLM_DESCRIBE=1, `choral images` alone \
-is the command that is meant.";
+is the command that is meant. Where both numbers and a list are set (GLM_IDX_A and GLM_PAIRS_FILE), \
+GLM_GENERATE takes the numbers, GLM_BATCH_GENERATE the list, and without a mode it is the numbers.";
 
 /// Compare pictures in pairs, or describe them, many at a time
 ///
@@ -70,6 +76,14 @@ fn parse_image_size(text: &str) -> Result<ImageSize, String> {
     match text.parse() {
         Ok(side @ 1..) => Ok(ImageSize::Fixed(side)),
         _ => Err("expected a number of pixels, such as 448 or 336, or dynamic".to_owned()),
+    }
+}
+
+/// An image size as the option takes it.
+fn shown_size(size: ImageSize) -> String {
+    match size {
+        ImageSize::Dynamic => "dynamic".to_owned(),
+        ImageSize::Fixed(side) => side.to_string(),
     }
 }
 

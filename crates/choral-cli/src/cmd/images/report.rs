@@ -96,6 +96,19 @@ struct Usage {
 #[derive(Debug, Deserialize)]
 struct Failure {
     message: String,
+    #[serde(default)]
+    line: u64,
+    /// The list that the line is of, if there was one.
+    file: Option<String>,
+}
+
+impl Failure {
+    fn shown(self) -> String {
+        match self.file {
+            Some(file) => format!("{file}:{}: {}", self.line, self.message),
+            None => self.message,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,7 +161,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         asked.push(Asked {
             row: line.row,
             pictures,
-            error: line.error.map(|error| error.message),
+            error: line.error.map(Failure::shown),
             text: output.as_ref().map(|output| output.text.clone()),
             finish_reason: output
                 .as_ref()

@@ -1,10 +1,15 @@
 //! Where answers about pictures go, and how far they are.
 
 use super::model::tell;
+use super::outcome::is_whole;
+use super::question::pictures;
+use super::source::Images;
+use crate::cmd::batch::sink::tell_what_is_left_out;
 use crate::output::progress::Progress;
 use crate::output::terminal::shown;
 use choral::engine::RequestMetrics;
 use choral::job::{Answer, JobSummary, Kept, Record, Row, Sink};
+use std::cell::RefCell;
 use std::io::{self, Write};
 
 /// Most errors that are told one by one.
@@ -15,44 +20,72 @@ pub(super) enum Place {
     /// A file of JSON that a later run goes on with.
     Record(Box<Record>),
     /// JSON, a line each.
-    Lines(Box<dyn Write>),
+    Lines {
+        out: Box<dyn Write>,
+        is_terminal: bool,
+    },
     /// For people.
     Text {
         out: Box<dyn Write>,
         /// The fields that name the pictures.
-        names: Vec<String>,
+        names: &'static [&'static str],
         is_terminal: bool,
     },
 }
 
+impl Place {
+    pub(super) fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Record(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        match self {
+            Self::Record(_) => false,
+            Self::Lines { is_terminal, .. } | Self::Text { is_terminal, .. } => *is_terminal,
+        }
+    }
+}
+
 /// Writes answers.
-pub(super) struct Answers {
+pub(super) struct Answers<'a> {
     place: Place,
     progress: Option<Progress>,
     line: Vec<u8>,
     errors: Vec<String>,
     num_errors: usize,
+    is_finished: bool,
+    /// Which is to know what will be asked about.
+    images: &'a RefCell<Images>,
 }
 
-impl Answers {
-    pub(super) fn new(place: Place, progress: Progress) -> Self {
+impl<'a> Answers<'a> {
+    pub(super) fn new(place: Place, progress: Progress, images: &'a RefCell<Images>) -> Self {
         Self {
             place,
             progress: Some(progress),
             line: Vec::new(),
             errors: Vec::new(),
             num_errors: 0,
+            is_finished: false,
+            images,
         }
     }
 
-    /// Ends the display, and the output too if the job came to its end.
-    pub(super) fn finish(&mut self, summary: Option<&JobSummary>, seed: u64) -> io::Result<()> {
+    /// Ends the display, and the output too if all of the job's `num_rows` are done.
+    pub(super) fn finish(
+        &mut self,
+        summary: Option<&JobSummary>,
+        num_rows: u64,
+        seed: u64,
+    ) -> io::Result<()> {
+        self.is_finished = summary.is_some_and(|summary| is_whole(summary, num_rows));
         let finished = match &mut self.place {
-            Place::Lines(out) | Place::Text { out, .. } => out.flush(),
-            Place::Record(record) => match summary {
-                Some(summary) if !summary.is_stopped && !summary.is_aborted => record.finish(),
-                _ => record.save(),
-            },
+            Place::Lines { out, .. } | Place::Text { out, .. } => out.flush(),
+            Place::Record(record) if self.is_finished => record.finish(),
+            Place::Record(record) => record.save(),
         };
         if let Some(progress) = self.progress.take() {
             match summary {
@@ -65,8 +98,14 @@ impl Answers {
         finished
     }
 
-    /// Says what went wrong, question by question.
-    pub(super) fn tell_errors(&self) {
+    /// Says which questions went wrong, one by one, and whether there are answers that were
+    /// asked for before and are not now.
+    pub(super) fn tell_what_to_know(&self) {
+        if let Place::Record(record) = &self.place
+            && self.is_finished
+        {
+            tell_what_is_left_out(record);
+        }
         for error in &self.errors {
             tell(error);
         }
@@ -81,26 +120,33 @@ impl Answers {
         };
         self.num_errors += 1;
         if self.errors.len() < MAX_TOLD {
-            let file = error.file.as_ref();
-            let file = file.map_or_else(String::new, |file| format!("{file}: "));
-            self.errors.push(format!("{file}{}", error.message));
+            self.errors.push(match &error.file {
+                Some(file) => format!("{file}:{}: {}", error.line, error.message),
+                None => error.message.clone(),
+            });
         }
     }
 }
 
-impl Sink for Answers {
+impl Sink for Answers<'_> {
     fn kept(&mut self, row: &Row) -> io::Result<Option<Kept>> {
-        match &mut self.place {
-            Place::Record(record) => record.kept(row),
-            _ => Ok(None),
+        let kept = match &mut self.place {
+            Place::Record(record) => record.kept(row)?,
+            _ => None,
+        };
+        if kept.is_none()
+            && let Ok(work) = &row.work
+        {
+            self.images.borrow_mut().expect(&pictures(work));
         }
+        Ok(kept)
     }
 
     fn answer(&mut self, answer: &Answer) -> io::Result<()> {
         self.note(answer);
         match &mut self.place {
             Place::Record(record) => record.put(answer),
-            Place::Lines(out) => {
+            Place::Lines { out, .. } => {
                 self.line.clear();
                 answer.write(&mut self.line);
                 out.write_all(&self.line)
@@ -110,7 +156,9 @@ impl Sink for Answers {
                 names,
                 is_terminal,
             } => {
-                let pictures = names.iter().filter_map(|name| answer.fields[name].as_str());
+                let pictures = names
+                    .iter()
+                    .filter_map(|name| answer.fields[*name].as_str());
                 let pictures: Vec<_> = pictures.collect();
                 let head = shown(&pictures.join(" | "), *is_terminal).into_owned();
                 match (&answer.error, answer.outputs.first()) {
@@ -128,7 +176,7 @@ impl Sink for Answers {
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.place {
             Place::Record(record) => record.flush(),
-            Place::Lines(out) | Place::Text { out, .. } => out.flush(),
+            Place::Lines { out, .. } | Place::Text { out, .. } => out.flush(),
         }
     }
 
