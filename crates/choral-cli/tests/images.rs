@@ -4,6 +4,8 @@
 
 #[path = "images/answers.rs"]
 mod answers;
+#[path = "images/demo.rs"]
+mod demo;
 #[path = "images/messages.rs"]
 mod messages;
 #[path = "images/names.rs"]
