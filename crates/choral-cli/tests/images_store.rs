@@ -468,3 +468,18 @@ fn ctrl_c_ends_in_what_the_exit_code_says() {
         assert_eq!(names(&store).len(), 200);
     }
 }
+
+#[test]
+fn however_many_pictures_are_together_they_are_encoded_alike() {
+    let folder = pictures(9);
+    let folder = folder.path();
+    let few = folder.join("few");
+    precomputed(folder, "photos", &few);
+    let all = folder.join("all");
+    let most = usize::MAX.to_string();
+    let words = ["--batch-size", most.as_str()];
+    let (code, told) = run(&mut precompute(folder, "photos", &all, &words));
+    assert_eq!(code, Some(0), "{told}");
+    let numbers = |store: &Path| fs::read(store.join("embeddings.bin")).expect("numbers");
+    assert_eq!(numbers(&few), numbers(&all));
+}

@@ -1,17 +1,22 @@
 //! Files of pictures through an encoder, a batch at a time.
 //!
-//! Owns the order of things: files are decoded on several threads, then encoded
-//! together; what is wrong with one is its own result. Knows neither what encodes nor where
-//! embeddings go.
+//! Owns the order of things: as many files as take little memory are decoded on several
+//! threads, then encoded together, and then it is the turn of the next; what is wrong with
+//! one is its own result. Knows neither what encodes nor where embeddings go.
 
 use super::image::{ImageFileError, ImageProcessor};
-use super::{ImageEmbedding, Patches, VisionError};
+use super::{ImageEmbedding, Patches, STEP_PATCHES, VisionError};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Most threads that decode. How much they may hold together is the processor's.
 const MAX_THREADS: usize = 8;
+
+/// No other file is decoded once there are so many patches to be encoded: as many as the
+/// usual eight pictures of 448 pixels have, which take 37 MiB.
+const TURN_PATCHES: usize = 2 * STEP_PATCHES;
 
 /// Why a file has no embedding.
 #[derive(Debug, thiserror::Error)]
@@ -33,16 +38,42 @@ pub enum EncodeError {
 /// Makes embeddings of pictures.
 pub type Encode<'a> = dyn Fn(&[Patches]) -> Result<Vec<ImageEmbedding>, VisionError> + 'a;
 
-/// Makes embeddings of the pictures in `paths`, together; one result for each, in their
-/// order. Others' errors do not matter to a picture, and neither do others: its embedding
-/// is the same alone.
+/// How many pictures there is a use in giving to [`encode_files`] at a time: of more, some
+/// are decoded only when the others are encoded.
+pub fn most_at_once(processor: &ImageProcessor) -> usize {
+    match processor.fixed_patches() {
+        Some(patches) => TURN_PATCHES.div_ceil(patches.max(1)),
+        None => MAX_THREADS,
+    }
+}
+
+/// Makes embeddings of the pictures in `paths`; one result for each, in their order.
+/// Others' errors do not matter to a picture, and neither do others: its embedding is the
+/// same alone.
+///
+/// As many are together as there is little memory for; so the patches that are held at a
+/// time are bounded, however many paths there are, and only embeddings are not.
 pub fn encode_files(
     paths: &[PathBuf],
     processor: &ImageProcessor,
     encode: &Encode<'_>,
 ) -> Vec<Result<ImageEmbedding, EncodeError>> {
-    let decoded = decode_files(paths, processor);
-    let mut good = Vec::with_capacity(paths.len());
+    let mut results = Vec::with_capacity(paths.len());
+    while let rest @ [_, ..] = &paths[results.len()..] {
+        let decoded = decode_files(rest, processor);
+        let paths = &rest[..decoded.len()];
+        results.extend(encode_decoded(paths, decoded, encode));
+    }
+    results
+}
+
+/// Encodes what came of the files `paths`.
+fn encode_decoded(
+    paths: &[PathBuf],
+    decoded: Vec<Result<Patches, ImageFileError>>,
+    encode: &Encode<'_>,
+) -> Vec<Result<ImageEmbedding, EncodeError>> {
+    let mut good = Vec::with_capacity(decoded.len());
     let mut results: Vec<Option<Result<ImageEmbedding, EncodeError>>> = Vec::new();
     for patches in decoded {
         results.push(match patches {
@@ -75,27 +106,55 @@ pub fn encode_files(
     results.collect()
 }
 
+/// The files of one turn.
+#[derive(Default)]
+struct Turn {
+    /// Files that a thread has taken.
+    taken: usize,
+    /// Patches that were made of them, or will be, as far as that is known.
+    patches: usize,
+    decoded: Vec<(usize, Result<Patches, ImageFileError>)>,
+}
+
+/// Decodes the first of the files `paths`, one at least, until there are enough patches.
 fn decode_files(
     paths: &[PathBuf],
     processor: &ImageProcessor,
 ) -> Vec<Result<Patches, ImageFileError>> {
+    let expected = processor.fixed_patches().unwrap_or(0);
+    let turn = Mutex::new(Turn::default());
+    let lock = || turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let take = || {
+        let mut turn = lock();
+        let index = turn.taken;
+        let has_room = turn.patches < TURN_PATCHES;
+        let path = paths.get(index).filter(|_| has_room)?;
+        turn.taken += 1;
+        turn.patches += expected;
+        Some((index, path))
+    };
+    let decode = || {
+        while let Some((index, path)) = take() {
+            let made = processor.read(path);
+            let found = made
+                .as_ref()
+                .map_or(0, |patches| patches.grid.iter().product());
+            let mut turn = lock();
+            turn.patches = turn.patches - expected + found;
+            turn.decoded.push((index, made));
+        }
+    };
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let share = paths.len().div_ceil(threads.min(MAX_THREADS)).max(1);
-    let decode =
-        |paths: &[PathBuf]| -> Vec<_> { paths.iter().map(|path| processor.read(path)).collect() };
     thread::scope(|scope| {
-        let shares = paths.chunks(share);
-        let running: Vec<_> = shares
-            .map(|paths| scope.spawn(move || decode(paths)))
-            .collect();
-        let done = running.into_iter().map(|thread| {
-            // Decoders' panics are errors already.
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        done.flatten().collect()
-    })
+        for _ in 1..threads.min(MAX_THREADS).min(paths.len()) {
+            scope.spawn(decode);
+        }
+        decode();
+    });
+    let turn = turn.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut decoded = turn.decoded;
+    decoded.sort_unstable_by_key(|(index, _)| *index);
+    decoded.into_iter().map(|(_, made)| made).collect()
 }
 
 #[cfg(test)]
@@ -183,6 +242,38 @@ mod tests {
             assert_eq!(found.as_ref().ok(), usual.as_ref().ok());
         }
         assert_eq!(found.iter().filter(|found| found.is_err()).count(), 8);
+    }
+
+    #[test]
+    fn however_many_files_there_are_few_patches_are_held() {
+        // Of 1024 patches each.
+        let large = ImageSize::Fixed(64);
+        let processor = ImageProcessor::new(processor().geometry().clone(), large);
+        let processor = processor.expect("sizes that make sense");
+        assert_eq!(most_at_once(&processor), 8);
+        let names = ["rgb.png", "gone.png", "grey.png"];
+        let paths: Vec<_> = names
+            .iter()
+            .cycle()
+            .take(60)
+            .map(|name| golden(name))
+            .collect();
+        let turns = Mutex::new(Vec::new());
+        let encode = |images: &[Patches]| {
+            turns.lock().expect("no panic").push(images.len());
+            mean(images)
+        };
+        let results = encode_files(&paths, &processor, &encode);
+        let alone = |path: &PathBuf| {
+            let path = std::slice::from_ref(path);
+            encode_files(path, &processor, &mean).remove(0).ok()
+        };
+        for (path, result) in paths.iter().zip(&results) {
+            assert_eq!(result.as_ref().ok(), alone(path).as_ref());
+        }
+        let turns = turns.into_inner().expect("no panic");
+        assert_eq!(turns.iter().sum::<usize>(), 40);
+        assert!(turns.iter().all(|turn| (1..=8).contains(turn)), "{turns:?}");
     }
 
     #[test]

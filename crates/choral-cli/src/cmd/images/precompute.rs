@@ -10,7 +10,7 @@ use crate::output::progress::duration;
 use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::{Context as _, Result, bail};
 use choral::vision::ImageEncoder;
-use choral::vision::encode::{EncodeError, encode_files};
+use choral::vision::encode::{EncodeError, encode_files, most_at_once};
 use choral::vision::image::{Found, ImageProcessor, ImageSize, find};
 use choral::vision::store::{Preprocessing, Sidecar, StoreWriter};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -56,7 +56,7 @@ pub(super) struct Args {
     /// [default: 448, or the most that the model takes]
     #[arg(long, value_name = "N", value_parser = parse_image_size)]
     image_size: Option<ImageSize>,
-    /// Pictures that are encoded together [default: 8]
+    /// Most pictures that are encoded together; any number: what does not fit waits [default: 8]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     batch_size: Option<usize>,
     /// Make the store anew, whatever the output has; that stays until the new one is whole
@@ -104,7 +104,10 @@ pub(super) fn run(mut args: Args) -> Result<ExitCode> {
     let encode = |images: &[_]| encoder.encode(images);
     let mut num_encoded = 0;
     let mut is_stopped = false;
-    for batch in todo.images.chunks(args.batch_size.unwrap_or(DEFAULT_BATCH)) {
+    // More would not be encoded sooner, and Ctrl-C would wait for them.
+    let batch = args.batch_size.unwrap_or(DEFAULT_BATCH);
+    let batch = batch.min(most_at_once(&processor));
+    for batch in todo.images.chunks(batch) {
         if stop.load(Ordering::Relaxed) {
             is_stopped = true;
             break;

@@ -104,6 +104,7 @@ impl Drop for Share<'_> {
 #[cfg(test)]
 mod tests {
     use super::Budget;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
 
@@ -135,19 +136,25 @@ mod tests {
     #[test]
     fn small_ones_do_not_pass_a_large_one_that_waits() {
         let budget = Budget::new(100);
+        let order = Mutex::new(Vec::new());
+        let take = |bytes: u64| {
+            let _share = budget.take(bytes);
+            order.lock().expect("no panic").push(bytes);
+        };
         let first = budget.take(60);
         thread::scope(|scope| {
-            let large = scope.spawn(|| drop(budget.take(80)));
+            scope.spawn(|| take(80));
             while budget.lock().next_ticket < 2 {
                 thread::yield_now();
             }
-            let small = scope.spawn(|| drop(budget.take(1)));
+            // There is room for it beside the first, and none beside the large one.
+            scope.spawn(|| take(30));
             while budget.lock().next_ticket < 3 {
                 thread::yield_now();
             }
-            assert!(!large.is_finished() && !small.is_finished());
             drop(first);
         });
+        assert_eq!(*order.lock().expect("no panic"), [80, 30]);
         assert_eq!(budget.lock().used, 0);
     }
 }

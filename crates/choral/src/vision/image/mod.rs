@@ -73,6 +73,13 @@ impl ImageProcessor {
         self.size
     }
 
+    /// How many patches every picture has, if it is the same of all.
+    pub(super) fn fixed_patches(&self) -> Option<usize> {
+        let [height, width] = self.size.fixed_grid(&self.geometry)?;
+        let merge = self.geometry.merge_size;
+        Some(height * width * merge * merge)
+    }
+
     /// The patches of the picture in the file `path`.
     ///
     /// # Errors
