@@ -7,11 +7,12 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 /// What tells pictures from others that have been or will be under their numbers.
 pub(super) enum Contents {
     /// The digests of files, as far as anybody will ask again.
-    Files(HashMap<usize, String>),
+    Files(Arc<HashMap<usize, String>>),
     /// Rows of the store that has this identity.
     Store(String),
 }
@@ -84,7 +85,7 @@ mod tests {
         let store = Contents::Store("x".to_owned());
         assert_ne!(store.of(1), store.of(2));
         assert_ne!(store.of(1), Contents::Store("y".to_owned()).of(1));
-        let files = Contents::Files(HashMap::from([(1, "d".to_owned())]));
+        let files = Contents::Files(HashMap::from([(1, "d".to_owned())]).into());
         assert_eq!((files.of(1).as_deref(), files.of(2)), (Some("d"), None));
     }
 }

@@ -19,6 +19,7 @@ use choral::vision::ImageEmbedding;
 use choral::vision::encode::{Encode, encode_files};
 use choral::vision::image::{ImageProcessor, ImageSize, find};
 use choral::vision::store::{EmbeddingStore, FILENAMES};
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -148,6 +149,8 @@ fn name(path: &Path) -> String {
 pub(super) struct Images {
     names: Arc<[String]>,
     from: From,
+    /// What files held when somebody wanted to know.
+    digests: OnceCell<Arc<HashMap<usize, String>>>,
     coming: Coming,
     kept: Kept,
 }
@@ -167,6 +170,7 @@ impl Images {
         Self {
             names,
             from,
+            digests: OnceCell::new(),
             coming: Coming::default(),
             kept: Kept::new(MAX_KEPT_BYTES),
         }
@@ -208,7 +212,7 @@ impl Images {
     }
 
     /// What tells the images that are asked about from those that were under their numbers
-    /// before, or will be.
+    /// before, or will be. Files that are changed later have no embedding any more.
     pub(super) fn contents(&self, asked: impl Iterator<Item = usize>) -> Contents {
         match &self.from {
             From::Store(store) => Contents::Store(store.identity()),
@@ -225,7 +229,8 @@ impl Images {
                     let path = Path::new(&self.names[number]);
                     (number, digest(path))
                 });
-                Contents::Files(digests.collect())
+                let digests = self.digests.get_or_init(|| Arc::new(digests.collect()));
+                Contents::Files(Arc::clone(digests))
             }
         }
     }
@@ -282,11 +287,19 @@ impl Images {
                 let paths = missing.iter().map(|&number| &self.names[number]);
                 let paths: Vec<PathBuf> = paths.map(PathBuf::from).collect();
                 let results = encode_files(&paths, processor, encode);
-                for (number, result) in missing.into_iter().zip(results) {
+                for ((number, path), result) in missing.into_iter().zip(&paths).zip(results) {
                     // As a store has them, so that answers are the same.
                     let rounded = result.map(|embedding| embedding.rounded_to_f16());
-                    self.kept
-                        .put(number, rounded.map_err(|error| error.to_string()));
+                    let known = self.digests.get().and_then(|digests| digests.get(&number));
+                    let made = match known {
+                        // An answer would be about another picture than its record says.
+                        Some(known) if digest(path) != *known => {
+                            let path = path.display();
+                            Err(format!("{path}: was changed while the job ran: run it again"))
+                        }
+                        _ => rounded.map_err(|error| error.to_string()),
+                    };
+                    self.kept.put(number, made);
                 }
             }
         }

@@ -4,6 +4,7 @@ use super::{From, Images, Kept};
 use choral::vision::image::{ImageProcessor, ImageSize};
 use choral::vision::{ImageEmbedding, ImageGeometry, Patches};
 use std::cell::RefCell;
+use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -110,4 +111,30 @@ fn a_picture_that_cannot_be_read_is_an_error_of_its_rows() {
         let error = failed.as_ref().expect_err("damaged");
         assert!(error.contains("trunc.png: is a damaged PNG"), "{error}");
     }
+}
+
+#[test]
+fn a_file_that_is_changed_after_it_was_looked_at_is_an_error_of_its_rows() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/images");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    for name in ["a.png", "b.png", "c.png"] {
+        fs::copy(golden.join("rgb.png"), path(name)).expect("copied");
+    }
+    let (mut images, _) = images(3, 100);
+    images.names = ["a.png", "b.png", "c.png"]
+        .map(|name| path(name).display().to_string())
+        .into();
+    // Nobody will ask what the last held.
+    let before = images.contents([0, 1].into_iter());
+    for name in ["b.png", "c.png"] {
+        fs::copy(golden.join("grey.png"), path(name)).expect("copied");
+    }
+    assert!(images.embeddings(&[0, 2]).is_ok());
+    let error = images.embeddings(&[0, 1]).expect_err("changed");
+    assert!(
+        error.ends_with("b.png: was changed while the job ran: run it again"),
+        "{error}"
+    );
+    assert_eq!(before.of(0), before.of(1));
 }
