@@ -1,6 +1,9 @@
 //! What `choral images precompute` leaves on the disk: stores that are killed, replaced,
 //! added to from elsewhere, made by another encoder, and pictures that are none.
 
+#[path = "images_store/replace.rs"]
+mod replace;
+
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,10 +94,18 @@ fn start(mut command: Command) -> Child {
     command.stderr(Stdio::null()).spawn().expect("starts")
 }
 
-/// Waits until `is_so`, for a minute at most.
-fn wait_until(mut is_so: impl FnMut() -> bool) {
+/// Waits until `is_so`, or until `child` has ended before that was seen.
+///
+/// # Panics
+/// After a minute.
+fn wait_until(child: &mut Child, what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
-    while !is_so() && started.elapsed() < Duration::from_mins(1) {
+    while !is_so() && child.try_wait().expect("a child").is_none() {
+        let waited = started.elapsed();
+        assert!(
+            waited < Duration::from_mins(1),
+            "{what}: not after a minute"
+        );
         std::thread::sleep(Duration::from_micros(200));
     }
 }
@@ -104,21 +115,37 @@ fn kill(mut child: Child) {
     child.wait().expect("ended");
 }
 
+/// As often as a run may end before it is killed, on a machine that is busy.
+const MAX_ROUNDS: usize = 20;
+
 #[test]
 fn a_run_that_is_killed_goes_on_where_it_was_and_ends_alike() {
     let folder = pictures(600);
     let folder = folder.path();
     let store = folder.join("store");
-    let mut before = 0;
-    for _ in 0..3 {
-        let child = start(precompute(folder, "photos", &store, &[]));
-        wait_until(|| committed(&store) > before);
+    let (mut before, mut num_killed) = (0, 0);
+    for _ in 0..MAX_ROUNDS {
+        let mut child = start(precompute(folder, "photos", &store, &[]));
+        wait_until(&mut child, "more is committed", || {
+            committed(&store) > before
+        });
         kill(child);
         let kept = committed(&store);
-        assert!(kept > before && kept < 600, "{kept} after {before}");
+        assert!(kept > before, "{kept} after {before}");
+        if kept == 600 {
+            // It was faster.
+            fs::remove_dir_all(&store).expect("removed");
+            (before, num_killed) = (0, 0);
+            continue;
+        }
         assert!(!is_complete(&store));
         before = kept;
+        num_killed += 1;
+        if num_killed == 3 {
+            break;
+        }
     }
+    assert_eq!(num_killed, 3, "runs ended before they could be killed");
     let told = precomputed(folder, "photos", &store);
     let expected = format!(
         "{} pictures were encoded, {before} had been before",
@@ -232,7 +259,6 @@ fn a_store_that_is_made_anew_leaves_the_old_one_until_it_is_whole() {
     let reader = limit.expect("a store");
     let first = reader.embedding(0).expect("a row");
 
-    let child = start(precompute(folder, "photos", &store, &["--overwrite"]));
     let new = || {
         let entries = fs::read_dir(&store).expect("a folder").flatten();
         let mut folders = entries
@@ -240,10 +266,29 @@ fn a_store_that_is_made_anew_leaves_the_old_one_until_it_is_whole() {
             .filter(|path| path.is_dir());
         folders.next()
     };
-    wait_until(|| new().is_some_and(|new| committed(&new) > 0));
-    kill(child);
-    let kept = committed(&new().expect("what was begun"));
-    assert!(kept > 0 && kept < 400, "{kept}");
+    let mut rounds = 0..MAX_ROUNDS;
+    let kept = loop {
+        rounds
+            .next()
+            .expect("a run that does not end before it is killed");
+        let mut child = start(precompute(folder, "photos", &store, &["--overwrite"]));
+        wait_until(&mut child, "something is committed", || {
+            new().is_some_and(|new| committed(&new) > 0)
+        });
+        kill(child);
+        let kept = new().map_or(400, |new| committed(&new));
+        let is_old = fs::read(store.join(files[2])).is_ok_and(|json| json == old[2]);
+        if kept < 400 && is_old {
+            break kept;
+        }
+        // It was faster: the old store again, with another file of the same numbers.
+        fs::remove_dir_all(&store).expect("removed");
+        fs::create_dir(&store).expect("a folder");
+        for (name, bytes) in files.iter().zip(&old) {
+            fs::write(store.join(name), bytes).expect("written");
+        }
+    };
+    assert!(kept > 0, "nothing was committed");
     assert_eq!(read(), old);
     // Without the option the old one is gone on with, and the other is mentioned.
     let told = precomputed(folder, "from", &store);
@@ -447,13 +492,11 @@ fn ctrl_c_ends_in_what_the_exit_code_says() {
         let mut child = start(precompute(folder, "photos", &store, &["--batch-size", "1"]));
         let array = store.join("embeddings.bin");
         let row = 4 * 64 * 2;
-        let mut is_over = false;
-        wait_until(|| {
+        wait_until(&mut child, "it is the moment", || {
             let written = fs::metadata(&array).map_or(0, |file| file.len());
-            is_over = child.try_wait().expect("a child").is_some();
-            is_over || written >= moment.min(200) * row && (moment <= 200 || is_complete(&store))
+            written >= moment.min(200) * row && (moment <= 200 || is_complete(&store))
         });
-        if !is_over {
+        if child.try_wait().expect("a child").is_none() {
             let id = Pid::from_child(&child);
             kill_process(id, Signal::INT).expect("sent");
         }

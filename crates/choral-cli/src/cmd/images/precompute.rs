@@ -8,7 +8,7 @@ use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::progress::duration;
 use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow};
 use choral::vision::ImageEncoder;
 use choral::vision::encode::{EncodeError, encode_files, most_at_once};
 use choral::vision::image::{Found, ImageProcessor, ImageSize, find};
@@ -77,18 +77,28 @@ pub(super) fn run(mut args: Args) -> Result<ExitCode> {
                        shape";
         return Err(Usage::new(message).into());
     }
+    args.check_output()?;
     let found = find(&args.input).with_context(|| args.input.display().to_string())?;
     let images = without_outputs(&found, &args.output);
+    if images.is_empty() {
+        return Err(args.no_picture(&found));
+    }
     let (encoder, sidecar) = args.encoder()?;
     let (geometry, size) = (encoder.geometry(), sidecar.preprocessing.image_size);
     let processor = ImageProcessor::new(geometry.clone(), size)?;
     let grid = sidecar.grid;
-    let opened = StoreWriter::open(&args.output, sidecar, args.overwrite);
-    let mut store = opened.context(if args.overwrite {
-        "nothing was encoded"
+    let mut store = if args.overwrite {
+        let begun = StoreWriter::replace(&args.output, sidecar, &images);
+        begun.context("nothing was encoded")?
     } else {
-        "nothing was encoded (--overwrite makes the store anew)"
-    })?;
+        let opened = StoreWriter::open(&args.output, sidecar);
+        opened.context("nothing was encoded (--overwrite makes the store anew)")?
+    };
+    for reason in store.given_up() {
+        tell(&format!(
+            "a new store was begun here and not finished, and is begun anew: {reason}"
+        ));
+    }
     let unread = found.unread.iter();
     let unread = unread.map(|(path, error)| (path.clone(), format!("cannot be read: {error}")));
     let mut failed: Vec<(PathBuf, String)> = unread.collect();
@@ -159,16 +169,11 @@ pub(super) fn run(mut args: Args) -> Result<ExitCode> {
     }
     if is_replacing && is_kept {
         let output = args.output.display();
-        tell(&format!(
-            "the store that was in `{output}` is there as it was"
-        ));
+        tell(&format!("what was in `{output}` before is there as it was"));
     }
     if is_stopped {
         tell("interrupted: what is encoded is kept, and the same command goes on");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
-    }
-    if is_kept && failed.is_empty() {
-        bail!("there is no picture in `{}`", args.input.display());
     }
     Ok(if failed.is_empty() {
         ExitCode::SUCCESS
@@ -208,7 +213,8 @@ impl Todo {
         let mut seen: HashSet<PathBuf> = files.filter_map(real).collect();
         for path in images {
             if store.has(&path) {
-                todo.num_changed += usize::from(store.is_newer(&path));
+                let is_older = !store.is_replacing() && store.is_newer(&path);
+                todo.num_changed += usize::from(is_older);
             } else if let Err(error) = store.name(&path) {
                 failed.push((path, error.to_string()));
             } else if path.is_symlink() && real(&path).is_some_and(|real| !seen.insert(real)) {
@@ -240,6 +246,43 @@ impl Todo {
 const GOES_ON: &str = "what is encoded is kept, and the same command goes on";
 
 impl Args {
+    /// Refuses an output that has the pictures in it: what is there is passed over.
+    fn check_output(&self) -> Result<()> {
+        let (input, output) = (
+            fs::canonicalize(&self.input),
+            fs::canonicalize(&self.output),
+        );
+        let (Ok(input), Ok(output)) = (input, output) else {
+            return Ok(());
+        };
+        if !input.starts_with(&output) {
+            return Ok(());
+        }
+        Err(Usage::new(format!(
+            "the output `{}` is the input `{}` or has it inside, expected another folder \
+             (--output): pictures in the output are passed over",
+            self.output.display(),
+            self.input.display()
+        ))
+        .into())
+    }
+
+    /// Why there is nothing to do, which is an error whatever the store has: somebody gave
+    /// a wrong path.
+    fn no_picture(&self, found: &Found) -> anyhow::Error {
+        for (folder, error) in &found.unread {
+            tell(&format!("{}: cannot be read: {error}", folder.display()));
+        }
+        let input = self.input.display();
+        if found.images.is_empty() {
+            return anyhow!("there is no picture in `{input}`");
+        }
+        anyhow!(
+            "there is no picture in `{input}` but in the output `{}`, where they are passed over",
+            self.output.display()
+        )
+    }
+
     /// The encoder, and what a store says of what it makes.
     fn encoder(&self) -> Result<(ImageEncoder, Sidecar)> {
         let builder = builder(&self.model, self.quiet)?;

@@ -18,11 +18,9 @@ use choral::Engine;
 use choral::vision::ImageEmbedding;
 use choral::vision::encode::{Encode, encode_files};
 use choral::vision::image::{ImageProcessor, ImageSize, find};
-use choral::vision::store::{EmbeddingStore, FILENAMES};
+use choral::vision::store::EmbeddingStore;
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,10 +44,7 @@ pub(super) enum Source {
 impl Source {
     /// A store of embeddings; what is wrong with it is told as far as that can be.
     pub(super) fn store(folder: &Path) -> Result<Self> {
-        EmbeddingStore::check(folder)?;
-        let names = folder.join(FILENAMES);
-        let file = File::open(&names).with_context(|| names.display().to_string())?;
-        let num_images = BufReader::new(file).split(b'\n').count();
+        let num_images = EmbeddingStore::count(folder)?;
         Ok(Self::Store(folder.to_owned(), num_images))
     }
 
@@ -295,7 +290,9 @@ impl Images {
                         // An answer would be about another picture than its record says.
                         Some(known) if digest(path) != *known => {
                             let path = path.display();
-                            Err(format!("{path}: was changed while the job ran: run it again"))
+                            Err(format!(
+                                "{path}: was changed while the job ran: run it again"
+                            ))
                         }
                         _ => rounded.map_err(|error| error.to_string()),
                     };

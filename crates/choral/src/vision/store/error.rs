@@ -164,6 +164,22 @@ pub enum StoreError {
         /// The folder.
         path: PathBuf,
     },
+    /// An unfinished store has an image that the one it was to become is not to have.
+    #[error("`{}` has `{name}`, which is not among the pictures of this run", path.display())]
+    NotAsked {
+        /// The folder.
+        path: PathBuf,
+        /// The image.
+        name: String,
+    },
+    /// An unfinished store has an image as it is not any more.
+    #[error("`{}` has `{name}` as it was before it was changed", path.display())]
+    Changed {
+        /// The folder.
+        path: PathBuf,
+        /// The image.
+        name: String,
+    },
     /// Somebody else writes to it.
     #[error("another run writes to `{}`", path.display())]
     InUse {
@@ -176,6 +192,21 @@ impl StoreError {
     pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+
+    /// Whether this is about what the store is, and will be the same another time; else
+    /// something kept it from being read or written, and it may be as good as ever.
+    pub(super) fn is_of_contents(&self) -> bool {
+        matches!(
+            self,
+            Self::Sidecar { .. }
+                | Self::Length { .. }
+                | Self::Names { .. }
+                | Self::Line { .. }
+                | Self::Other { .. }
+                | Self::NotAsked { .. }
+                | Self::Changed { .. }
+        )
     }
 
     /// Whether a file of the store is not there.

@@ -17,13 +17,30 @@ const MAX_LIST_BYTES: usize = 4 << 30;
 
 /// The first `most` names of the list `file`, whose path is `path`.
 pub(super) fn read_names(path: &Path, file: File, most: usize) -> Result<Vec<String>, StoreError> {
-    let mut reader = BufReader::new(file);
     let mut names = Vec::new();
+    for_each_name(path, file, most, |name| names.push(name))?;
+    Ok(names)
+}
+
+/// How many names the list has, up to `most`.
+pub(super) fn count_names(path: &Path, file: File, most: usize) -> Result<usize, StoreError> {
+    let mut count = 0;
+    for_each_name(path, file, most, |_| count += 1)?;
+    Ok(count)
+}
+
+fn for_each_name(
+    path: &Path,
+    file: File,
+    most: usize,
+    mut found: impl FnMut(String),
+) -> Result<(), StoreError> {
+    let mut reader = BufReader::new(file);
     let mut length = 0;
-    while names.len() < most {
+    for index in 0..most {
         let wrong = |reason| StoreError::Line {
             path: path.to_owned(),
-            line: names.len() + 1,
+            line: index + 1,
             reason,
         };
         let mut line = Vec::new();
@@ -49,9 +66,9 @@ pub(super) fn read_names(path: &Path, file: File, most: usize) -> Result<Vec<Str
             )));
         }
         let name = String::from_utf8(line);
-        names.push(name.map_err(|_| wrong("is no UTF-8, expected a path of UTF-8".to_owned()))?);
+        found(name.map_err(|_| wrong("is no UTF-8, expected a path of UTF-8".to_owned()))?);
     }
-    Ok(names)
+    Ok(())
 }
 
 /// Bytes of a file's first `count` lines.

@@ -1,6 +1,6 @@
 //! Reading a store.
 
-use super::names::read_names;
+use super::names::{count_names, read_names};
 use super::{
     EMBEDDINGS, FILENAMES, SIDECAR, Sidecar, StoreError, StoreModel, VALUE_BYTES, replace,
 };
@@ -123,14 +123,15 @@ impl EmbeddingStore {
         })
     }
 
-    /// Refuses what is no store, or one whose files do not agree, as far as that can be
-    /// told without a model.
+    /// How many images the store in `folder` has, as far as that can be told without a
+    /// model: one without a sidecar has as many as names, unless [`open`](Self::open)
+    /// refuses it.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
-    pub fn check(folder: &Path) -> Result<(), StoreError> {
+    /// It is no store, or its files do not agree.
+    pub fn count(folder: &Path) -> Result<usize, StoreError> {
         if let Some(sidecar) = Sidecar::read(folder)? {
-            return Self::open(folder, sidecar.shape[2]).map(drop);
+            return Self::open(folder, sidecar.shape[2]).map(|store| store.len());
         }
         for missing in [EMBEDDINGS, FILENAMES] {
             if !folder.join(missing).exists() {
@@ -140,7 +141,13 @@ impl EmbeddingStore {
                 });
             }
         }
-        Ok(())
+        let path = folder.join(EMBEDDINGS);
+        let array = fs::metadata(&path).map_err(StoreError::io(path))?;
+        // An image has a number at least; one more tells that there are too many.
+        let most = usize::try_from(array.len() / VALUE_BYTES).unwrap_or(usize::MAX);
+        let path = folder.join(FILENAMES);
+        let file = File::open(&path).map_err(StoreError::io(&path))?;
+        count_names(&path, file, most.saturating_add(1))
     }
 
     /// Refuses a store that `model` is not to answer from, as [`StoreModel`] says. Without

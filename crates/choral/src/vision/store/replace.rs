@@ -10,7 +10,9 @@
 //! Files are moved and never written over: whoever has mapped old ones keeps them. Each
 //! function but [`find`] is for the holder of the store's lock.
 
+use super::sidecar::is_drawn;
 use super::{EMBEDDINGS, FILENAMES, SIDECAR, Sidecar, StoreError};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,28 +36,9 @@ pub(super) fn find<T>(
     what(folder)
 }
 
-/// The folder for a store that is to take the place of the one in `folder` and be as
-/// `sidecar` says: one that was begun before, or else a new one.
+/// A new folder for the store that is to take the place of the one in `folder` and be as
+/// `sidecar` says.
 pub(super) fn begin(folder: &Path, sidecar: &Sidecar) -> Result<PathBuf, StoreError> {
-    let mut begun = None;
-    for place in unfinished(folder) {
-        let found = Sidecar::read(&place).ok().flatten();
-        let goes_on =
-            begun.is_none() && found.is_some_and(|found| found.check_same(sidecar, &place).is_ok());
-        if goes_on {
-            begun = Some(place);
-        } else {
-            remove(&place)?;
-        }
-    }
-    match begun {
-        Some(place) => Ok(place),
-        None => begin_anew(folder, sidecar),
-    }
-}
-
-/// A new folder, for a store that has nothing yet.
-pub(super) fn begin_anew(folder: &Path, sidecar: &Sidecar) -> Result<PathBuf, StoreError> {
     let identity = sidecar.identity.as_deref().unwrap_or_default();
     let place = grown_in(folder, identity);
     fs::create_dir(&place).map_err(StoreError::io(&place))?;
@@ -63,20 +46,43 @@ pub(super) fn begin_anew(folder: &Path, sidecar: &Sidecar) -> Result<PathBuf, St
 }
 
 /// Folders of stores that were to take the place of the one in `folder`, and have not.
-pub(super) fn unfinished(folder: &Path) -> Vec<PathBuf> {
-    let current = Sidecar::read(folder).ok().flatten();
+///
+/// # Errors
+/// Something keeps them from being told from others.
+pub(super) fn unfinished(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let current = match Sidecar::read(folder) {
+        Err(error) if !error.is_of_contents() => return Err(error),
+        found => found.ok().flatten(),
+    };
     let current = current.and_then(|current| current.identity);
     let current = current.map(|identity| grown_in(folder, &identity));
-    let is_one = |entry: &fs::DirEntry| {
-        let name = entry.file_name();
-        let is_named = name.to_string_lossy().starts_with(PREFIX);
-        is_named && entry.file_type().is_ok_and(|kind| kind.is_dir())
-    };
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries.filter(is_one).map(|entry| entry.path()).collect();
-    found.retain(|place| Some(place) != current.as_ref());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(StoreError::io(folder))? {
+        let entry = entry.map_err(StoreError::io(folder))?;
+        let place = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder && Some(&place) != current.as_ref() && is_one(&place)? {
+            found.push(place);
+        }
+    }
     found.sort();
-    found
+    Ok(found)
+}
+
+/// Whether a store grows in `place`, which has the name of its identity: somebody may have
+/// put other folders there, copies of stores among them, and they are not ours to remove.
+fn is_one(place: &Path) -> Result<bool, StoreError> {
+    let name = place.file_name().and_then(OsStr::to_str);
+    let Some(identity) = name.and_then(|name| name.strip_prefix(PREFIX)) else {
+        return Ok(false);
+    };
+    match Sidecar::read(place) {
+        Ok(Some(found)) => Ok(found.identity.as_deref() == Some(identity)),
+        // Nobody else calls a folder so.
+        _ if !is_drawn(identity) => Ok(false),
+        Err(error) if !error.is_of_contents() => Err(error),
+        _ => Ok(true),
+    }
 }
 
 /// Gives up a store that was to take the place of another.

@@ -128,6 +128,12 @@ pub(super) fn fresh_identity() -> String {
     format!("{:016x}{:016x}", fresh_seed(), fresh_seed())
 }
 
+/// Whether [`fresh_identity`] may have drawn it.
+pub(super) fn is_drawn(identity: &str) -> bool {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    identity.len() == 32 && identity.bytes().all(is_digit)
+}
+
 impl Sidecar {
     /// A new store without images, of a model whose tokens are `hidden` numbers wide.
     pub fn new(

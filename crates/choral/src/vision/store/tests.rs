@@ -59,7 +59,7 @@ fn store(names: &[&str]) -> TempDir {
 }
 
 fn add(folder: &TempDir, first: u8, names: &[&str]) -> StoreWriter {
-    let mut writer = StoreWriter::open(folder.path(), sidecar(), false).expect("writable");
+    let mut writer = StoreWriter::open(folder.path(), sidecar()).expect("writable");
     for (value, name) in (first..).zip(names) {
         let pushed = writer.push(Path::new(name), &embedding(value));
         pushed.expect("written");
@@ -218,6 +218,7 @@ fn a_store_of_another_tool_is_taken_by_its_size() {
         embedding(1).rounded_to_f16()
     );
     found.check_model(&sidecar().model).expect("nobody knows");
+    assert_eq!(EmbeddingStore::count(folder.path()).expect("a store"), 2);
     let refused = |hidden, tokens: &str| {
         let error = refusal(EmbeddingStore::open(folder.path(), hidden));
         let expected = format!(
@@ -244,12 +245,12 @@ fn a_store_of_another_tool_is_taken_by_its_size() {
         ),
         "{error}"
     );
-    let error = refusal(StoreWriter::open(folder.path(), sidecar(), false));
+    let error = refusal(StoreWriter::open(folder.path(), sidecar()));
     assert!(
         error.contains("has embeddings without an embeddings.json"),
         "{error}"
     );
-    let writer = StoreWriter::open(folder.path(), sidecar(), true).expect("told to");
+    let writer = StoreWriter::replace(folder.path(), sidecar(), &[]).expect("told to");
     assert_eq!(writer.len(), 0);
     drop(writer);
     // Until there is another, it is as it was.
@@ -268,6 +269,8 @@ fn lines_that_are_no_names_are_told_by_their_number() {
         // As others write it, too.
         fs::remove_file(file(&folder, SIDECAR)).expect("removed");
         let error = refusal(open(&folder));
+        assert!(error.ends_with(message), "{error}");
+        let error = refusal(EmbeddingStore::count(folder.path()));
         assert!(error.ends_with(message), "{error}");
     };
     let most = names::MAX_NAME_BYTES;
@@ -299,8 +302,8 @@ fn files_that_do_not_agree_are_refused() {
         spoil(&folder);
         let error = refusal(open(&folder));
         assert!(error.contains(message), "{error}");
-        assert!(EmbeddingStore::check(folder.path()).is_err(), "{message}");
-        let written = StoreWriter::open(folder.path(), sidecar(), false);
+        assert!(EmbeddingStore::count(folder.path()).is_err(), "{message}");
+        let written = StoreWriter::open(folder.path(), sidecar());
         let added = written.map(|writer| writer.len());
         assert!(added.is_err(), "{message}: {added:?}");
     };
@@ -357,7 +360,7 @@ fn embeddings_made_in_another_way_are_not_mixed() {
     let refused = |change: &dyn Fn(&mut Sidecar)| {
         let mut other = sidecar();
         change(&mut other);
-        refusal(StoreWriter::open(folder.path(), other, false))
+        refusal(StoreWriter::open(folder.path(), other))
     };
     let error = refused(&|other| other.model.fingerprint = "4567".to_owned());
     assert!(error.contains("another model: it has `a model` (0123), expected `a model` (4567)"));
@@ -393,7 +396,7 @@ fn of_a_model_in_two_files_the_encoder_decides_where_it_is_there() {
         model: model("text", Some("encoder")),
         ..sidecar()
     };
-    let writer = StoreWriter::open(folder.path(), made.clone(), false);
+    let writer = StoreWriter::open(folder.path(), made.clone());
     writer.and_then(StoreWriter::finish).expect("a store");
     let answers = |by: StoreModel| open(&folder).and_then(|store| store.check_model(&by));
     answers(model("text", Some("encoder"))).expect("the same");
@@ -421,7 +424,7 @@ fn of_a_model_in_two_files_the_encoder_decides_where_it_is_there() {
             model: other,
             ..made.clone()
         };
-        assert!(StoreWriter::open(folder.path(), other, false).is_err());
+        assert!(StoreWriter::open(folder.path(), other).is_err());
     }
 }
 
@@ -446,7 +449,7 @@ fn what_cannot_be_listed_or_does_not_fit_is_refused() {
 fn there_is_one_writer_at_a_time() {
     let folder = store(&["a"]);
     let first = add(&folder, 1, &[]);
-    let error = refusal(StoreWriter::open(folder.path(), sidecar(), false));
+    let error = refusal(StoreWriter::open(folder.path(), sidecar()));
     assert!(error.starts_with("another run writes to"), "{error}");
     drop(first);
     add(&folder, 1, &["b"]).finish().expect("free again");
@@ -479,8 +482,8 @@ fn an_empty_store_is_one() {
     assert!(empty.is_empty() && empty.is_complete());
     assert!(empty.embedding(0).is_err());
     let nothing = tempfile::tempdir().expect("a folder");
-    EmbeddingStore::check(folder.path()).expect("a store");
-    assert!(EmbeddingStore::check(nothing.path()).is_err());
+    assert_eq!(EmbeddingStore::count(folder.path()).expect("a store"), 0);
+    assert!(EmbeddingStore::count(nothing.path()).is_err());
     let error = refusal(open(&nothing));
     assert!(error.contains("it has no embeddings.bin"), "{error}");
 }
@@ -493,7 +496,11 @@ fn a_store_keeps_its_identity_as_it_grows_and_a_new_one_has_another() {
             identity: Some(sidecar::fresh_identity()),
             ..sidecar()
         };
-        let writer = StoreWriter::open(folder.path(), fresh, overwrite);
+        let writer = if overwrite {
+            StoreWriter::replace(folder.path(), fresh, &[])
+        } else {
+            StoreWriter::open(folder.path(), fresh)
+        };
         let mut writer = writer.expect("writable");
         writer
             .push(Path::new(name), &embedding(0))

@@ -37,6 +37,7 @@ pub struct StoreWriter {
     /// What is written and not yet committed.
     pending: usize,
     committed: Instant,
+    given_up: Vec<StoreError>,
     /// Held as long as this lives.
     _lock: File,
 }
@@ -46,29 +47,12 @@ impl StoreWriter {
     /// made as `sidecar` says; its number of images does not matter. What an earlier run
     /// left unfinished is cut off.
     ///
-    /// With `overwrite`, what is there does not matter and stays as it is until
-    /// [`finish`](Self::finish), when a new store takes its place. One that an earlier run
-    /// began to put there, and did not finish, is gone on with.
-    ///
     /// # Errors
     /// The store's embeddings were made in another way, its files do not agree, another
     /// writer has it, or it cannot be written.
-    pub fn open(folder: &Path, sidecar: Sidecar, overwrite: bool) -> Result<Self, StoreError> {
-        fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
-        // Nothing is read before it is held: another writer may have been about to end.
+    pub fn open(folder: &Path, sidecar: Sidecar) -> Result<Self, StoreError> {
         let lock = lock(folder)?;
         let settled = replace::settle(folder);
-        if overwrite && has_files(folder) {
-            let place = replace::begin(folder, &sidecar)?;
-            let found = Sidecar::read(&place)?;
-            let going_on = Self::open_in(folder, place.clone(), found, &sidecar, &lock);
-            return going_on.or_else(|_| {
-                // A new store that is damaged is worth nothing yet.
-                replace::remove(&place)?;
-                let place = replace::begin_anew(folder, &sidecar)?;
-                Self::open_in(folder, place, None, &sidecar, &lock)
-            });
-        }
         let found = if has_files(folder) {
             settled?;
             let found = Sidecar::read(folder)?;
@@ -81,6 +65,80 @@ impl StoreWriter {
             None
         };
         Self::open_in(folder, folder.to_owned(), found, &sidecar, &lock)
+    }
+
+    /// Begins a new store of `images` in `folder`, which is made if need be. What is there
+    /// does not matter, and stays as it is until [`finish`](Self::finish), when the new
+    /// store takes its place.
+    ///
+    /// One that an earlier run began to put there, and did not finish, is gone on with
+    /// where that ends in the same: it is made as `sidecar` says, and whatever it has is
+    /// one of `images`, as the file is now. Else it is removed
+    /// ([`given_up`](Self::given_up)).
+    ///
+    /// # Errors
+    /// Another writer has the store, or it cannot be read or written. Then nothing is
+    /// removed on that account.
+    pub fn replace(
+        folder: &Path,
+        sidecar: Sidecar,
+        images: &[PathBuf],
+    ) -> Result<Self, StoreError> {
+        let lock = lock(folder)?;
+        if let Err(error) = replace::settle(folder)
+            && !error.is_of_contents()
+        {
+            return Err(error);
+        }
+        let mut given_up = Vec::new();
+        for place in replace::unfinished(folder)? {
+            match Self::go_on_in(folder, &place, &sidecar, images, &lock) {
+                Ok(Some(writer)) => return Ok(Self { given_up, ..writer }),
+                // Nothing was ever committed to it.
+                Ok(None) => {}
+                Err(error) if error.is_of_contents() => given_up.push(error),
+                Err(error) => return Err(error),
+            }
+            replace::remove(&place)?;
+        }
+        let place = replace::begin(folder, &sidecar)?;
+        let writer = Self::open_in(folder, place, None, &sidecar, &lock)?;
+        Ok(Self { given_up, ..writer })
+    }
+
+    /// Opens the unfinished store in `place`, if there is anything in it.
+    fn go_on_in(
+        folder: &Path,
+        place: &Path,
+        sidecar: &Sidecar,
+        images: &[PathBuf],
+        lock: &File,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(found) = Sidecar::read(place)?.filter(|found| found.num_images() > 0) else {
+            return Ok(None);
+        };
+        found.check_same(sidecar, place)?;
+        let writer = Self::open_in(folder, place.to_owned(), Some(found), sidecar, lock)?;
+        writer.check_images(images)?;
+        Ok(Some(writer))
+    }
+
+    /// Refuses a store that has others than `images`, or one as it was.
+    fn check_images(&self, images: &[PathBuf]) -> Result<(), StoreError> {
+        let wanted = images.iter().map(|path| self.places.of_path(path));
+        let wanted: HashSet<PathBuf> = wanted.collect();
+        let about = |image: &PathBuf| (self.place.clone(), image.display().to_string());
+        // The first, so that it is the same every time.
+        if let Some(image) = self.known.difference(&wanted).min() {
+            let (path, name) = about(image);
+            return Err(StoreError::NotAsked { path, name });
+        }
+        let newer = self.known.iter().filter(|image| self.is_newer(image));
+        if let Some(image) = newer.min() {
+            let (path, name) = about(image);
+            return Err(StoreError::Changed { path, name });
+        }
+        Ok(())
     }
 
     /// Opens the files in `place`, which `found` speaks of.
@@ -115,6 +173,7 @@ impl StoreWriter {
             names,
             pending: 0,
             committed: Instant::now(),
+            given_up: Vec::new(),
             _lock: lock
                 .try_clone()
                 .map_err(StoreError::io(folder.join(LOCK)))?,
@@ -161,15 +220,22 @@ impl StoreWriter {
         self.len() == 0
     }
 
-    /// Whether this is a new store, which takes the place of another when it is finished.
+    /// Whether this is a new store, which takes the place of what is there when it is
+    /// finished.
     pub fn is_replacing(&self) -> bool {
         self.place != self.folder
+    }
+
+    /// Why unfinished stores that were to take the place of this one are gone.
+    pub fn given_up(&self) -> &[StoreError] {
+        &self.given_up
     }
 
     /// Whether the folder has a new store that was to take the place of this one, and was
     /// not finished.
     pub fn has_unfinished(&self) -> bool {
-        !self.is_replacing() && !replace::unfinished(&self.folder).is_empty()
+        let others = || replace::unfinished(&self.folder);
+        !self.is_replacing() && others().is_ok_and(|others| !others.is_empty())
     }
 
     /// Whether the store has the image `path`, by whichever name.
@@ -300,8 +366,10 @@ impl StoreWriter {
     }
 }
 
-/// Takes the lock of the store in `folder`.
+/// Takes the lock of the store in `folder`, which is made if need be. Nothing is read
+/// before it is held: another writer may have been about to end.
 fn lock(folder: &Path) -> Result<File, StoreError> {
+    fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
     let lock = open(folder, LOCK)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
