@@ -1,6 +1,7 @@
 //! From a path to a running engine.
 
 mod images;
+mod info;
 
 use crate::arch::Architecture;
 use crate::demo;
@@ -17,6 +18,7 @@ use choral_formats::{FormatError, Gguf, ModelFile};
 use choral_kernels::{Compute, Isa, IsaError};
 pub use images::ImageEncoderFile;
 use images::image_input;
+pub use info::ModelInfo;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,29 +73,6 @@ impl From<FormatError> for BuildError {
     fn from(error: FormatError) -> Self {
         Self::Model(error.into())
     }
-}
-
-/// What an engine runs, and how.
-#[derive(Debug, Clone)]
-pub struct ModelInfo {
-    /// The file or directory; `choral-demo` for the model that ships.
-    pub path: PathBuf,
-    /// The family.
-    pub architecture: &'static str,
-    /// What the model is made of.
-    pub spec: DecoderSpec,
-    /// How memory is shared out.
-    pub plan: EnginePlan,
-    /// The instruction set of the kernels.
-    pub isa: &'static str,
-    /// Threads that compute.
-    pub threads: usize,
-    /// Sampling settings that the model's authors recommend.
-    pub generation_defaults: GenerationDefaults,
-    /// The open file, for what else is in it.
-    pub file: Arc<ModelFile>,
-    /// The encoder of pictures that was found, loaded or not.
-    pub image_encoder: Option<ImageEncoderFile>,
 }
 
 /// Chooses a model and limits, then builds an [`Engine`].

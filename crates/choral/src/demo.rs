@@ -36,20 +36,23 @@ pub static VISION: &[(&str, &[u8])] = vision_files![
 ];
 
 /// The folder of [`VISION`], which is written to the user's cache (`XDG_CACHE_HOME`, else
-/// `~/.cache`; else the folder for temporary files) where it is not there as it should be.
+/// `~/.cache`) where it is not there as it should be.
 ///
 /// # Errors
-/// If it can be written to neither.
+/// There is no cache, or it cannot be written to.
 pub fn vision_model() -> io::Result<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
     let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
-    let cache = cache.filter(|path| path.is_absolute());
-    match cache.map(|cache| unpack(&cache.join("choral"))) {
-        Some(Ok(folder)) => Ok(folder),
-        // A home that cannot be written to, or none.
-        _ => unpack(&env::temp_dir().join("choral")),
-    }
+    let cache = cache.filter(|path| path.is_absolute()).ok_or_else(|| {
+        let problem = "there is no home folder, and XDG_CACHE_HOME is not set";
+        io::Error::new(io::ErrorKind::NotFound, problem)
+    })?;
+    let cache = cache.join("choral");
+    unpack(&cache).map_err(|error| {
+        let problem = format!("{}: {error}", cache.display());
+        io::Error::new(error.kind(), problem)
+    })
 }
 
 /// [`VISION`] below `cache`, in a folder that is named after its bytes.
@@ -77,10 +80,13 @@ fn unpack(cache: &Path) -> io::Result<PathBuf> {
         // There was none, or another process was faster.
         return Ok(folder);
     }
-    // What is damaged goes aside, with what is removed at the end.
-    fs::rename(&folder, fresh.path().join("damaged"))?;
-    fs::rename(&made, &folder)?;
-    Ok(folder)
+    // What is damaged goes aside, with what is removed at the end. Another process may do
+    // the same.
+    let aside = fs::rename(&folder, fresh.path().join("damaged"));
+    match aside.and_then(|()| fs::rename(&made, &folder)) {
+        Err(error) if !is_whole(&folder) => Err(error),
+        _ => Ok(folder),
+    }
 }
 
 /// Whether all files are there, to the byte.

@@ -257,13 +257,9 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
             facts.is_format_guessed,
             Counter::default(),
         );
-        let mut runner = EngineRunner {
-            engine: &engine,
-            render: &mut |input| chat.render(input),
-            // Nothing is drawn.
-            seed: 0,
-            with_timings: false,
-        };
+        let mut render = |input: &_| chat.render(input);
+        // Nothing is drawn, so that the seed does not matter.
+        let mut runner = EngineRunner::new(&engine, &mut render, 0, false);
         return dry_run::run(&target, rows, &mut runner);
     }
     let has_limit = params.max_tokens.is_some();
@@ -310,12 +306,8 @@ pub(crate) fn run(mut args: Args) -> Result<ExitCode> {
         let stop = stop.clone();
         interrupt.during(move || stop.stop())
     };
-    let mut runner = EngineRunner {
-        engine: &engine,
-        render: &mut |input| chat.render(input),
-        seed,
-        with_timings: args.timings,
-    };
+    let mut render = |input: &_| chat.render(input);
+    let mut runner = EngineRunner::new(&engine, &mut render, seed, args.timings);
     let job = Job {
         runner: &mut runner,
         order,

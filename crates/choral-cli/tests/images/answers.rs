@@ -286,3 +286,52 @@ fn what_makes_no_sense_is_told() {
     assert_eq!(code, Some(1));
     assert!(told.contains("image"), "{told}");
 }
+
+/// An answer in the place of what was asked about would be a loss.
+#[test]
+fn nothing_that_is_read_is_written_over() {
+    let folder = pictures_in_a_store();
+    let folder = folder.path();
+    fs::write(folder.join("question.txt"), "Which?").expect("written");
+    let read = |name: &str| fs::read(folder.join(name)).expect("a file");
+    let from_store = ["pairs", "--embeds", "store", "--pairs", "pairs.txt"];
+    let from_store = [&from_store[..], &["--file", "question.txt"]].concat();
+    let from_file = ["describe", "photos/a.png"];
+    for (words, name) in [
+        (&from_store[..], "pairs.txt"),
+        (&from_store, "question.txt"),
+        (&from_store, "store/filenames.txt"),
+        (&from_store, "store/embeddings.bin"),
+        (&from_file, "photos/a.png"),
+    ] {
+        let before = read(name);
+        let told = refused(folder, &[words, &["--overwrite", "-o", name]].concat());
+        assert!(told.contains("is the input"), "{told}");
+        assert_eq!(read(name), before);
+    }
+    let told = refused(folder, &["pairs", "--pairs", "-", "--file", "-"]);
+    assert!(told.contains("both standard input"), "{told}");
+}
+
+#[test]
+fn two_files_are_compared_whatever_the_store() {
+    let folder = pictures_in_a_store();
+    let files = [
+        "-a",
+        "photos/a.png",
+        "-b",
+        "photos/b.jpg",
+        "--image-size",
+        "56",
+    ];
+    let (code, out, told) = pairs(
+        folder.path(),
+        &[&files[..], &["--embeds", "store"]].concat(),
+    );
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("the store `store` is not looked at"),
+        "{told}"
+    );
+    assert_eq!(pairs(folder.path(), &files).1, out);
+}

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 const FROM_FILES: [&str; 7] = [
     "--images",
@@ -160,10 +161,17 @@ fn a_job_that_is_interrupted_says_how_far_it_came_and_goes_on() {
         command.args(words).args(SHORT).current_dir(folder);
         command
     };
-    let child = command().stderr(Stdio::piped()).spawn().expect("starts");
+    let mut child = command().stderr(Stdio::piped()).spawn().expect("starts");
     let written = || fs::metadata(folder.join("out.jsonl")).map_or(0, |file| file.len());
+    let started = Instant::now();
     while written() == 0 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        let ended = child.try_wait().expect("looked at");
+        assert!(ended.is_none(), "it ended before an answer was written");
+        assert!(
+            started.elapsed() < Duration::from_mins(2),
+            "nothing was written"
+        );
+        std::thread::sleep(Duration::from_millis(5));
     }
     let id = Pid::from_raw(i32::try_from(child.id()).expect("small")).expect("not zero");
     kill_process(id, Signal::INT).expect("sent");

@@ -79,6 +79,8 @@ fn a_browser_shows_the_page() {
             .arg(format!("file://{page}{hash}"))
             .output()
             .expect("runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let shown = look(&["--dump-dom"], "");

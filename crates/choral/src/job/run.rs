@@ -305,8 +305,7 @@ impl Run<'_, '_> {
             } else {
                 &source.rows
             };
-            let has_room_to_run = self.running.len() < self.job.limits.max_running;
-            let patience = if has_room_to_run && !self.group.is_empty() {
+            let patience = if self.has_room_to_run() && !self.group.is_empty() {
                 GROUP_PATIENCE
             } else {
                 Duration::MAX
@@ -395,8 +394,13 @@ impl Run<'_, '_> {
         self.queue.extend(self.group.drain(..));
     }
 
+    fn has_room_to_run(&self) -> bool {
+        self.running.is_empty()
+            || self.running.len() < self.job.limits.max_running && self.job.runner.has_room()
+    }
+
     fn start_rows(&mut self) -> Result<(), JobError> {
-        while self.running.len() < self.job.limits.max_running && !self.is_over() {
+        while self.has_room_to_run() && !self.is_over() {
             let Some(task) = self.queue.pop_front() else {
                 break;
             };

@@ -5,8 +5,12 @@ use super::row::{ChatInput, RowCode, RowError, RowHead, RowInput, RowWork};
 use crate::engine::request::{RequestMetrics, RequestSize};
 use crate::engine::{Engine, Prompt, Request, SubmitError};
 use crate::vision::ImageEmbedding;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::error::Error;
 use std::pin::Pin;
+use std::rc::Rc;
 
 /// What will come of a row: a reply, or why no row can be answered any more. Dropping it
 /// cancels the row.
@@ -40,6 +44,12 @@ pub trait Runner {
     /// # Errors
     /// The row is at fault, or nothing runs any more.
     fn start(&mut self, head: &RowHead, work: RowWork) -> Result<Running, Refusal>;
+
+    /// Whether another row may be started beside those that run. Where none runs, one may
+    /// in any case.
+    fn has_room(&self) -> bool {
+        true
+    }
 }
 
 /// What messages become.
@@ -72,19 +82,98 @@ pub enum RenderError {
 /// Makes a prompt of messages, or says what is wrong with them.
 pub type Render<'a> = dyn FnMut(&ChatInput) -> Result<Rendered, RenderError> + 'a;
 
+/// Most bytes of pictures that rows have which were started; one row may have more.
+const MAX_IMAGE_BYTES: usize = 1 << 30;
+
 /// Rows on an engine.
 pub struct EngineRunner<'a> {
-    /// Runs the rows.
-    pub engine: &'a Engine,
-    /// Applies the chat template.
-    pub render: &'a mut Render<'a>,
-    /// Rows without a seed get theirs from it and from their key.
-    pub seed: u64,
-    /// Puts into the answers what depends on the run.
-    pub with_timings: bool,
+    engine: &'a Engine,
+    render: &'a mut Render<'a>,
+    seed: u64,
+    with_timings: bool,
+    images: Rc<RefCell<HeldImages>>,
 }
 
-impl EngineRunner<'_> {
+/// The pictures of rows that were started, each once.
+#[derive(Debug, Default)]
+struct HeldImages {
+    /// By where they are.
+    num_rows: HashMap<usize, usize>,
+    num_bytes: usize,
+}
+
+impl HeldImages {
+    fn num_bytes(all: &Rc<RefCell<Self>>) -> usize {
+        all.borrow().num_bytes
+    }
+}
+
+/// A row's share in them.
+struct Share {
+    all: Rc<RefCell<HeldImages>>,
+    /// Where they are, and how many bytes they have.
+    own: Vec<(usize, usize)>,
+}
+
+impl Share {
+    fn new(all: &Rc<RefCell<HeldImages>>, images: &[ImageEmbedding]) -> Self {
+        let own = images
+            .iter()
+            .map(|image| (image.place(), image.num_bytes()));
+        let own: Vec<_> = own.collect();
+        let mut held = all.borrow_mut();
+        for (place, num_bytes) in &own {
+            let num_rows = held.num_rows.entry(*place).or_default();
+            *num_rows += 1;
+            if *num_rows == 1 {
+                held.num_bytes += num_bytes;
+            }
+        }
+        drop(held);
+        let all = Rc::clone(all);
+        Self { all, own }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.all.borrow_mut();
+        for (place, num_bytes) in &self.own {
+            if let Entry::Occupied(mut num_rows) = held.num_rows.entry(*place) {
+                *num_rows.get_mut() -= 1;
+                if *num_rows.get() == 0 {
+                    num_rows.remove();
+                    held.num_bytes -= num_bytes;
+                }
+            }
+        }
+    }
+}
+
+impl<'a> EngineRunner<'a> {
+    /// Runs rows on `engine`, whose messages `render` makes prompts of. Rows without a
+    /// seed get theirs from `seed` and from their key; `with_timings` puts into the answers
+    /// what depends on the run.
+    pub fn new(
+        engine: &'a Engine,
+        render: &'a mut Render<'a>,
+        seed: u64,
+        with_timings: bool,
+    ) -> Self {
+        Self {
+            engine,
+            render,
+            seed,
+            with_timings,
+            images: Rc::default(),
+        }
+    }
+
+    /// What runs the rows.
+    pub fn engine(&self) -> &'a Engine {
+        self.engine
+    }
+
     /// What [`start`](Runner::start) would run, and what that would come to.
     ///
     /// # Errors
@@ -156,6 +245,7 @@ fn row_error(head: &RowHead, refused: &SubmitError, field: &str) -> RowError {
 impl Runner for EngineRunner<'_> {
     fn start(&mut self, head: &RowHead, work: RowWork) -> Result<Running, Refusal> {
         let (request, field) = self.request(head, work).map_err(Refusal::Row)?;
+        let share = Share::new(&self.images, &request.images);
         let stream = match self.engine.submit_wait(request) {
             Ok(stream) => stream,
             Err(SubmitError::ShutDown) => return Err(Refusal::Job(SubmitError::ShutDown.into())),
@@ -165,10 +255,15 @@ impl Runner for EngineRunner<'_> {
         let with_timings = self.with_timings;
         Ok(Box::pin(async move {
             let output = stream.finished().await;
+            drop(share);
             let metrics = Some(output.metrics);
             let answer = Answer::new(head, output, &|id| engine.token_text(id), with_timings);
             Ok(Reply { answer, metrics })
         }))
+    }
+
+    fn has_room(&self) -> bool {
+        HeldImages::num_bytes(&self.images) < MAX_IMAGE_BYTES
     }
 }
 
@@ -182,4 +277,26 @@ pub(super) fn with_causes(error: &dyn Error) -> String {
         cause = error.source();
     }
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_that_rows_share_counts_once_until_the_last_of_them_ends() {
+        let image = |value| ImageEmbedding::new(2, 3, 4, vec![value; 24]).expect("whole");
+        let all = Rc::default();
+        let (one, other) = (image(1.0), image(2.0));
+        let num_bytes = || HeldImages::num_bytes(&all);
+        let first = Share::new(&all, &[one.clone(), other.clone()]);
+        assert_eq!(num_bytes(), 2 * 24 * size_of::<f32>());
+        let second = Share::new(&all, &[one.clone(), one.clone()]);
+        let third = Share::new(&all, &[other.rounded_to_f16()]);
+        assert_eq!(num_bytes(), 2 * 24 * size_of::<f32>() + 24 * 2);
+        drop((first, third));
+        assert_eq!(num_bytes(), 24 * size_of::<f32>());
+        drop(second);
+        assert_eq!(num_bytes(), 0);
+    }
 }

@@ -141,6 +141,19 @@ impl ImageEmbedding {
         self.0.hidden
     }
 
+    /// Bytes of its numbers, as they are kept.
+    pub fn num_bytes(&self) -> usize {
+        match &self.0.values {
+            Values::F32(values) => size_of_val::<[f32]>(values),
+            Values::F16(values) => size_of_val::<[f16]>(values),
+        }
+    }
+
+    /// Where its numbers are, which clones share.
+    pub(crate) fn place(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// What tells it from other pictures; the same for the same numbers, however they
     /// are kept.
     pub fn content_hash(&self) -> ContentHash {

@@ -53,7 +53,7 @@ pub(super) fn run(
     rows: impl Iterator<Item = io::Result<Row>>,
     runner: &mut EngineRunner<'_>,
 ) -> Result<ExitCode> {
-    let engine = runner.engine;
+    let engine = runner.engine();
     let mut survey = Survey::default();
     for row in rows {
         let Row { head, work } = row.context("cannot read the input")?;

@@ -27,6 +27,7 @@ use choral::job::{
 use choral::model::GenerationDefaults;
 use choral::sampling::{SamplingParams, fresh_seed};
 use choral::vision::image::ImageSize;
+use choral::vision::store::{EMBEDDINGS, FILENAMES, SIDECAR};
 use choral::{Engine, ModelInfo};
 use std::cell::RefCell;
 use std::io::{self, Write as _};
@@ -55,7 +56,7 @@ pub(super) struct AnswerArgs {
         value_name = "DIR",
         conflicts_with = "images"
     )]
-    embeds: Option<PathBuf>,
+    pub(super) embeds: Option<PathBuf>,
     /// Picture files and folders instead, which are encoded when it is their turn
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub(super) images: Vec<PathBuf>,
@@ -87,8 +88,8 @@ pub(super) struct AnswerArgs {
     /// Compute again what ended in an error
     #[arg(long)]
     retry_errors: bool,
-    /// Most questions that run together; any number: what does not fit waits [default: as many as
-    /// there is memory for]
+    /// Most questions that run together; any number: what does not fit waits [default: 256, or as
+    /// many as there is memory for]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(super) batch_size: Option<usize>,
     /// Whether tokens are drawn; if not, the likeliest is taken each time [default: 1]
@@ -113,7 +114,7 @@ pub(super) struct Plan<'a> {
 /// Asks the questions of `plan`.
 pub(super) fn run(mut args: AnswerArgs, plan: &Plan<'_>) -> Result<ExitCode> {
     let interrupt = Interrupt::install()?;
-    args.check()?;
+    args.check(plan)?;
     let prompt = args.prompt(plan)?;
     let source = args.source()?;
     let engine = args.engine(plan.chosen.num_questions(source.num_images()))?;
@@ -160,12 +161,8 @@ pub(super) fn run(mut args: AnswerArgs, plan: &Plan<'_>) -> Result<ExitCode> {
         let stop = stop.clone();
         interrupt.during(move || stop.stop())
     };
-    let mut runner = EngineRunner {
-        engine: &engine,
-        render: &mut |input| render(&engine, &template, input, &mut images.borrow_mut()),
-        seed,
-        with_timings: !args.no_timings,
-    };
+    let mut render = |input: &_| render(&engine, &template, input, &mut images.borrow_mut());
+    let mut runner = EngineRunner::new(&engine, &mut render, seed, !args.no_timings);
     let job = Job {
         runner: &mut runner,
         order: if is_record {
@@ -215,7 +212,7 @@ fn counted(
 
 impl AnswerArgs {
     /// Refuses what makes no sense, before a model is loaded.
-    fn check(&mut self) -> Result<()> {
+    fn check(&mut self, plan: &Plan<'_>) -> Result<()> {
         self.conversation.check()?;
         if files::is_stream(&self.output) {
             let given = [
@@ -229,7 +226,40 @@ impl AnswerArgs {
             return Ok(());
         }
         let may_write = self.overwrite || files::has_journal(&self.output);
-        files::check_output(&self.output, Path::new("-"), may_write)
+        files::check_output(&self.output, Path::new("-"), may_write)?;
+        for input in self.inputs(plan) {
+            files::check_output(&self.output, &input, may_write)?;
+            files::check_side_files(&self.output, &input)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to read the list and the question from one standard input, before either is
+    /// read.
+    pub(super) fn check_list(&self, list: Option<&Path>) -> Result<()> {
+        let is_stdin = |path: &Path| path.as_os_str() == "-";
+        if list.is_some_and(is_stdin) && self.file.as_deref().is_some_and(is_stdin) {
+            let message = "the list and the question (--file) are both standard input, expected \
+                           one of them to be a file";
+            return Err(Usage::new(message).into());
+        }
+        Ok(())
+    }
+
+    /// All files that are read.
+    fn inputs(&self, plan: &Plan<'_>) -> Vec<PathBuf> {
+        let lists = [plan.list, self.file.as_deref()].into_iter().flatten();
+        let mut inputs: Vec<PathBuf> = lists.map(Path::to_owned).collect();
+        if self.images.is_empty() {
+            let store = self.store();
+            inputs.extend([EMBEDDINGS, FILENAMES, SIDECAR].map(|name| store.join(name)));
+        }
+        inputs.extend(self.images.iter().filter(|path| path.is_file()).cloned());
+        inputs
+    }
+
+    fn store(&self) -> &Path {
+        self.embeds.as_deref().unwrap_or(Path::new(DEFAULT_EMBEDS))
     }
 
     fn prompt(&self, plan: &Plan<'_>) -> Result<String> {
@@ -245,8 +275,7 @@ impl AnswerArgs {
 
     fn source(&self) -> Result<Source> {
         if self.images.is_empty() {
-            let folder = self.embeds.as_deref();
-            Source::store(folder.unwrap_or(Path::new(DEFAULT_EMBEDS)))
+            Source::store(self.store())
         } else {
             Source::files(&self.images)
         }

@@ -36,6 +36,7 @@ pub(super) struct Args {
 
 pub(super) fn run(mut args: Args) -> Result<ExitCode> {
     args.answer.images.append(&mut args.paths);
+    args.answer.check_list(args.indices.as_deref())?;
     let chosen = match (args.index, &args.indices) {
         (Some(index), _) => Chosen::One(index),
         (None, Some(path)) => Chosen::read(path, "number", "one", read_indices)?,

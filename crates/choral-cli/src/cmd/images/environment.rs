@@ -1,7 +1,7 @@
 //! The names that image-pair tools document for the environment.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 
 /// Which command a variable asks for, as `GLM_GENERATE=1` does.
 const MODES: [(&str, &str); 6] = [
@@ -101,9 +101,11 @@ fn is_passed_over(command: &str, option: &str, read: &Read<'_>) -> bool {
 }
 
 fn is_on(name: &str, read: &Read<'_>) -> bool {
+    // The words that clap takes for no, in any case.
+    let off = ["", "0", "f", "false", "n", "no", "off"];
     let value = read(name).unwrap_or_default();
-    let off = ["", "0", "false", "no", "off"].map(OsStr::new);
-    !off.contains(&value.as_os_str())
+    let value = value.to_string_lossy().to_lowercase();
+    !off.contains(&value.as_str())
 }
 
 /// Puts the command that the environment asks for behind `choral images`, if none is
@@ -170,7 +172,7 @@ mod tests {
         }
         let bare = ["choral", "images"];
         assert_eq!(completed(&bare, &[("GLM_GENERATE", "0")]), bare);
-        let describe = [("GLM_GENERATE", ""), ("GLM_DESCRIBE", "yes")];
+        let describe = [("GLM_GENERATE", "False"), ("GLM_DESCRIBE", "yes")];
         assert_eq!(completed(&bare, &describe)[2], "describe");
         let precompute = [("GLM_PRECOMPUTE", "1"), ("GLM_DESCRIBE", "1")];
         assert_eq!(completed(&bare, &precompute)[2], "precompute");

@@ -2,6 +2,7 @@
 
 use super::answer::{self, AnswerArgs, Plan};
 use super::chosen::Chosen;
+use super::model::tell;
 use crate::NOTES;
 use crate::args::model::parse_count;
 use crate::message::Usage;
@@ -52,6 +53,7 @@ pub(super) struct Args {
 
 pub(super) fn run(mut args: Args) -> Result<ExitCode> {
     args.take_files()?;
+    args.answer.check_list(args.pairs.as_deref())?;
     let plan = Plan {
         default_prompt: QUESTION,
         fields: &["image_a", "image_b"],
@@ -79,6 +81,12 @@ impl Args {
                         "`{file}` is neither the number of an image nor a file"
                     );
                     self.answer.images.push(file.into());
+                }
+                if let Some(store) = self.answer.embeds.take() {
+                    tell(&format!(
+                        "two files are compared: the store `{}` is not looked at",
+                        store.display()
+                    ));
                 }
                 Ok(())
             }

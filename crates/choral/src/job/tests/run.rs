@@ -113,15 +113,11 @@ fn run(
     stop: Stop,
     sink: &mut dyn Sink,
 ) -> Result<JobSummary, JobError> {
-    let mut runner = EngineRunner {
-        engine,
-        render: &mut |input: &ChatInput| match input.messages.len() {
-            0 => Err(RenderError::Template("there are no messages".to_owned())),
-            count => Ok(Prompt::Tokens(vec![count as u32]).into()),
-        },
-        seed: JOB_SEED,
-        with_timings: false,
+    let mut render = |input: &ChatInput| match input.messages.len() {
+        0 => Err(RenderError::Template("there are no messages".to_owned())),
+        count => Ok(Prompt::Tokens(vec![count as u32]).into()),
     };
+    let mut runner = EngineRunner::new(engine, &mut render, JOB_SEED, false);
     let job = Job {
         runner: &mut runner,
         order: Order::Input,
