@@ -10,6 +10,7 @@ use crate::engine::{DEFAULT_BATCHED_TOKENS, DEFAULT_SEQS, EngineConfig};
 use crate::kv::KvNeeds;
 use choral_formats::ModelFile;
 use choral_kernels::matmul::PackedMatrix;
+use std::iter;
 
 /// A running sequence is taken to need at least this many tokens: with room for
 /// fewer, starting it would only push another one out.
@@ -245,10 +246,12 @@ impl DecoderSpec {
         };
         let usual = up_to(wanted.min(DEFAULT_SEQS))?;
         // Wider steps leave less for keys and values: no sequence is to be refused for it.
-        match up_to(wanted) {
-            Ok(plan) if plan.context == usual.context => Ok(plan),
-            _ => Ok(usual),
-        }
+        let fewer = iter::successors(Some(wanted), |wanted| Some(wanted / 2));
+        let wider = fewer.take_while(|&wanted| wanted > DEFAULT_SEQS).map(up_to);
+        let fits = |plan: &EnginePlan| {
+            plan.context == usual.context && plan.max_num_seqs >= usual.max_num_seqs
+        };
+        Ok(wider.flatten().find(fits).unwrap_or(usual))
     }
 
     fn plan_once(

@@ -412,6 +412,19 @@ fn any_number_of_sequences_may_be_wanted_and_as_many_run_as_there_is_memory_for(
         assert!((128..=170).contains(&wanted(Some(many), weights + GIB)));
         assert!(wanted(Some(many), weights + 64 * GIB) > 1000);
     }
+    // Wanting more never makes sequences shorter, nor fewer run.
+    for quarter in 1..=80 {
+        let of = |wanted| {
+            let options = PlanOptions {
+                wanted_num_seqs: Some(wanted),
+                ..PlanOptions::default()
+            };
+            plan(&spec, &options, weights + quarter * GIB / 4)
+        };
+        let (usual, wide) = (of(256), of(usize::MAX));
+        assert_eq!(wide.context, usual.context, "{quarter}");
+        assert!(wide.max_num_seqs >= usual.max_num_seqs, "{quarter}");
+    }
     // What was fixed is not taken for a wish.
     let fixed = PlanOptions {
         max_num_seqs: Some(7),
