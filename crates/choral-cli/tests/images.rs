@@ -116,6 +116,12 @@ fn pairs(folder: &Path, words: &[&str]) -> (Option<i32>, String, String) {
     run(&mut command)
 }
 
+/// Asks about the pairs of the list and the pictures of the store that stand in `folder`.
+fn pairs_of_list(folder: &Path, output: &str) -> (Option<i32>, String, String) {
+    let listed = ["--embeds", "store", "--pairs", "pairs.txt"];
+    pairs(folder, &[&listed[..], &["-o", output]].concat())
+}
+
 /// What was ended by an error, and what it said.
 fn refused(folder: &Path, words: &[&str]) -> String {
     let (code, _, told) = run(images(words).current_dir(folder));

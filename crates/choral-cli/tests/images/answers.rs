@@ -1,7 +1,8 @@
 //! `choral images pairs` and `describe`: what is asked, and what is answered.
 
 use super::{
-    SHORT, copy, golden, images, lines, outputs, pairs, pictures, pictures_in_a_store, refused, run,
+    SHORT, copy, golden, images, lines, outputs, pairs, pairs_of_list, pictures,
+    pictures_in_a_store, refused, run,
 };
 use serde_json::Value;
 use std::collections::HashSet;
@@ -67,15 +68,7 @@ fn pairs_have_the_same_answers_from_a_store_from_files_and_in_any_batch() {
 fn lines_that_are_no_pairs_are_told_and_the_others_are_answered() {
     let folder = pictures_in_a_store();
     fs::write(folder.path().join("pairs.txt"), "0,1\nx\n\n0,9\n1,0\n").expect("written");
-    let words = [
-        "--embeds",
-        "store",
-        "--pairs",
-        "pairs.txt",
-        "-o",
-        "out.jsonl",
-    ];
-    let (code, _, told) = pairs(folder.path(), &words);
+    let (code, _, told) = pairs_of_list(folder.path(), "out.jsonl");
     assert_eq!(code, Some(3), "{told}");
     assert!(
         told.contains("pairs.txt:2: found `x`, expected two numbers"),

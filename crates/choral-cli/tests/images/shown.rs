@@ -1,6 +1,6 @@
 //! `choral images report`: answers beside their pictures.
 
-use super::{images, pairs, pictures_in_a_store, run};
+use super::{images, pairs_of_list, pictures_in_a_store, run};
 use std::fs;
 use std::process::Command;
 use tempfile::TempDir;
@@ -9,15 +9,7 @@ use tempfile::TempDir;
 fn report() -> TempDir {
     let folder = pictures_in_a_store();
     fs::write(folder.path().join("pairs.txt"), "0,1\n9,9\n2,3\n").expect("written");
-    let words = [
-        "--embeds",
-        "store",
-        "--pairs",
-        "pairs.txt",
-        "-o",
-        "results.jsonl",
-    ];
-    let (code, _, told) = pairs(folder.path(), &words);
+    let (code, _, told) = pairs_of_list(folder.path(), "results.jsonl");
     assert_eq!(code, Some(3), "{told}");
     fs::remove_file(folder.path().join("photos/sub/d.tif")).expect("removed");
     let mut command = images(&["report", "results.jsonl", "-o", "report.html"]);

@@ -102,12 +102,6 @@ struct HeldImages {
     num_bytes: usize,
 }
 
-impl HeldImages {
-    fn num_bytes(all: &Rc<RefCell<Self>>) -> usize {
-        all.borrow().num_bytes
-    }
-}
-
 /// A row's share in them.
 struct Share {
     all: Rc<RefCell<HeldImages>>,
@@ -263,7 +257,7 @@ impl Runner for EngineRunner<'_> {
     }
 
     fn has_room(&self) -> bool {
-        HeldImages::num_bytes(&self.images) < MAX_IMAGE_BYTES
+        self.images.borrow().num_bytes < MAX_IMAGE_BYTES
     }
 }
 
@@ -286,9 +280,9 @@ mod tests {
     #[test]
     fn a_picture_that_rows_share_counts_once_until_the_last_of_them_ends() {
         let image = |value| ImageEmbedding::new(2, 3, 4, vec![value; 24]).expect("whole");
-        let all = Rc::default();
+        let all: Rc<RefCell<HeldImages>> = Rc::default();
         let (one, other) = (image(1.0), image(2.0));
-        let num_bytes = || HeldImages::num_bytes(&all);
+        let num_bytes = || all.borrow().num_bytes;
         let first = Share::new(&all, &[one.clone(), other.clone()]);
         assert_eq!(num_bytes(), 2 * 24 * size_of::<f32>());
         let second = Share::new(&all, &[one.clone(), one.clone()]);

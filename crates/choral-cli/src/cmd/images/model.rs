@@ -1,7 +1,7 @@
 //! The model that looks at pictures.
 
 use crate::args::ModelArgs;
-pub(super) use crate::output::terminal::tell;
+use crate::output::terminal::tell;
 use anyhow::{Context as _, Result};
 use choral::model::{ModelFile, Numeric, fingerprint};
 use choral::vision::store::StoreModel;

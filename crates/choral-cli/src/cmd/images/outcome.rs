@@ -1,6 +1,6 @@
 //! What is told of a job at its end, and the exit code that says the same.
 
-use super::model::tell;
+use crate::output::terminal::tell;
 use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED};
 use choral::job::JobSummary;
 use std::process::ExitCode;

@@ -2,10 +2,10 @@
 
 use super::answer::{self, AnswerArgs, Plan};
 use super::chosen::Chosen;
-use super::model::tell;
 use crate::NOTES;
 use crate::args::model::parse_count;
 use crate::message::Usage;
+use crate::output::terminal::tell;
 use anyhow::Result;
 use choral::vision::pairs::read_pairs;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,13 @@
 //! `choral images precompute`: a folder of pictures to a store of embeddings.
 
-use super::model::{builder, described, tell};
+use super::model::{builder, described};
 use super::{image_size, parse_image_size};
 use crate::args::ModelArgs;
 use crate::args::model::parse_count;
 use crate::interrupt::Interrupt;
 use crate::message::Usage;
 use crate::output::progress::duration;
+use crate::output::terminal::{tell, tell_plainly};
 use crate::{EXIT_INTERRUPTED, EXIT_SOME_FAILED, NOTES};
 use anyhow::{Context as _, Result, anyhow};
 use choral::vision::ImageEncoder;
@@ -17,7 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -398,14 +399,12 @@ impl Progress {
             self.told = Instant::now();
             let rate = self.num_done as f64 / self.started.elapsed().as_secs_f64();
             let left = (self.num_all - self.num_done) as f64 / rate;
-            // A closed standard error has nobody to tell.
-            let _ = writeln!(
-                io::stderr(),
+            tell_plainly(&format!(
                 "{}/{} pictures, {rate:.1} a second, {} left{failed}",
                 self.num_done,
                 self.num_all,
                 duration(left)
-            );
+            ));
         }
     }
 

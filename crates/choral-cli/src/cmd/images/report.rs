@@ -1,10 +1,10 @@
 //! `choral images report`: a page of answers beside their pictures.
 
-use super::model::tell;
 use super::page::{Asked, Page, Shown, Thumbnails};
 use crate::NOTES;
 use crate::args::model::parse_count;
 use crate::cmd::batch::files;
+use crate::output::terminal::tell;
 use anyhow::{Context as _, Result, ensure};
 use choral::vision::image::{DecodeLimits, Picture};
 use image::codecs::jpeg::JpegEncoder;

@@ -1,12 +1,12 @@
 //! Where answers about pictures go, and how far they are.
 
-use super::model::tell;
 use super::outcome::is_whole;
 use super::question::pictures;
 use super::source::Images;
 use crate::cmd::batch::sink::tell_what_is_left_out;
 use crate::output::progress::Progress;
 use crate::output::terminal::shown;
+use crate::output::terminal::tell;
 use choral::engine::RequestMetrics;
 use choral::job::{Answer, JobSummary, Kept, Record, Row, Sink};
 use std::cell::RefCell;

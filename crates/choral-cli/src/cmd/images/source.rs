@@ -9,10 +9,11 @@ mod tests;
 
 use super::coming::Coming;
 use super::contents::{Contents, digest};
-use super::model::{described, hidden_size, tell};
+use super::model::{described, hidden_size};
 use super::{image_size, shown_size};
 use crate::args::model::info;
 use crate::message::Usage;
+use crate::output::terminal::tell;
 use anyhow::{Context as _, Result, bail};
 use choral::Engine;
 use choral::vision::ImageEmbedding;
@@ -360,6 +361,5 @@ impl Kept {
 }
 
 fn num_bytes(made: &Result<ImageEmbedding, String>) -> usize {
-    let values = |made: &ImageEmbedding| made.num_tokens() * made.hidden_size();
-    made.as_ref().map_or(0, |made| 2 * values(made))
+    made.as_ref().map_or(0, ImageEmbedding::num_bytes)
 }
